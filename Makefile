@@ -1,0 +1,49 @@
+# `make help` lists what there is. Everything runs in .venv, made from constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+VECTORS := $(wildcard ../shared/vectors)
+PACKAGES := trmkit trainer trmctl
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-full lint bench docs clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## Make .venv and install everything, when something changed
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	@touch $@
+
+demo: setup  ## Train, score and report the demo
+	$(BIN)/trmctl run -c configs/arc-demo.yaml
+
+test: setup  ## Run the tests
+	@$(if $(VECTORS),echo "with the reference vectors in $(VECTORS)",echo "without reference vectors: there is no ../shared/vectors")
+	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(BIN)/python -m pytest -q -n 2
+
+test-full: setup  ## Run the tests and the long batteries
+	@$(if $(VECTORS),echo "with the reference vectors in $(VECTORS)",echo "without reference vectors: there is no ../shared/vectors")
+	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(BIN)/python -m pytest -q -n 2 -m 'not cluster'
+
+lint: setup  ## Check style, types, imports, sizes and generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/check_sizes.py $(PACKAGES) tests tools docs benchmarks
+	$(BIN)/python -m docs.generate --check
+
+bench: setup  ## Run every benchmark and print its figures
+	@for script in benchmarks/*.py; do [ -e "$$script" ] || continue; echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+docs: setup  ## Write the generated pages and templates again
+	$(BIN)/python -m docs.generate
+
+clean:  ## Remove .venv, caches and build output; runs and data stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

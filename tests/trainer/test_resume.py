@@ -1,0 +1,135 @@
+"""A run that was killed and resumed equals one that was not, bit for bit."""
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from tests.trainer.helpers import change, final_state, fingerprint, free_port, train_alone
+from trainer import checkpoint
+from trainer.__main__ import main
+from trmkit.spec.load import dump
+from trmkit.spec.run import RunFile
+from trmkit.store.layout import RunDirectory
+
+KILLS = 30
+
+
+def write(run: RunFile, path: Path) -> Path:
+    path.write_text(dump(run))
+    return path
+
+
+def test_thirty_kills_at_random_points_leave_no_trace(small_run: RunFile, tmp_path: Path) -> None:
+    """Children of a fork server, which has torch loaded already, are killed with SIGKILL wherever they are."""
+    settings = ("train.steps=240", "train.checkpoint.every_steps=5", "evaluate.every_steps=60")
+    expected_run = change(small_run, *settings)
+    train_alone(expected_run)
+    killed_run = change(expected_run, f"storage.path={tmp_path / 'killed'}")
+    file = write(killed_run, tmp_path / "killed.yaml")
+    root = RunDirectory.of(killed_run).checkpoints
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["trainer.train", "trainer.data.sudoku_generated"])
+    chance, kills = random.Random(11), 0
+    while True:
+        child = processes.Process(target=main, args=(["train", str(file)],))
+        child.start()
+        if kills < KILLS:
+            child.join(chance.uniform(0.1, 0.5) if kills else 8)
+            assert child.pid is not None
+            if child.is_alive():
+                os.kill(child.pid, signal.SIGKILL)
+                kills += 1
+        child.join()
+        if child.exitcode == 0:
+            break
+        if kills < KILLS and checkpoint.steps(root)[-1:] > [200]:
+            for step in checkpoint.steps(root)[1:]:  # too fast: go back, so that every kill hits work
+                (root / f"step_{step:08d}" / checkpoint.MANIFEST).unlink()
+    assert fingerprint(root) == fingerprint(RunDirectory.of(expected_run).checkpoints)
+
+
+def launch_two(file: Path) -> list[subprocess.Popen[bytes]]:
+    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "trainer", "train", str(file)],
+            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.DEVNULL,
+        )
+        for rank in range(2)
+    ]
+
+
+def test_two_processes_killed_and_resumed_equal_two_that_were_not(small_run: RunFile, tmp_path: Path) -> None:
+    settings = ("train.steps=150", "train.checkpoint.every_steps=10", "evaluate.every_steps=null")
+    expected_run = change(small_run, *settings)
+    for process in launch_two(write(expected_run, tmp_path / "expected.yaml")):
+        assert process.wait(120) == 0
+    killed_run = change(expected_run, f"storage.path={tmp_path / 'killed'}")
+    file = write(killed_run, tmp_path / "killed.yaml")
+    root = RunDirectory.of(killed_run).checkpoints
+    first = launch_two(file)
+    deadline = time.monotonic() + 100
+    while len(checkpoint.steps(root)) < 2:
+        assert time.monotonic() < deadline, "two processes saved nothing in 100 seconds"
+        time.sleep(0.02)
+    for process in first:
+        process.kill()
+        process.wait()
+    for process in launch_two(file):
+        assert process.wait(120) == 0
+    assert fingerprint(root) == fingerprint(RunDirectory.of(expected_run).checkpoints)
+
+
+def test_another_number_of_processes_goes_on_and_says_what_it_dropped(small_run: RunFile, tmp_path: Path) -> None:
+    whole = final_state(change(small_run, f"storage.path={tmp_path / 'whole'}"))
+    run = change(small_run, "train.checkpoint.keep=9")
+    file = write(run, tmp_path / "run.yml")
+    for process in launch_two(file):
+        assert process.wait(120) == 0
+    root = RunDirectory.of(run).checkpoints
+    for step in checkpoint.steps(root):
+        if step > 6:
+            (root / f"step_{step:08d}" / checkpoint.MANIFEST).unlink()
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", "train", str(file)], capture_output=True, text=True, check=True
+    )
+    assert "resumed from step 6" in done.stderr
+    assert "dropped the state of the global random generators" in done.stderr
+    found = checkpoint.newest(root)
+    assert found is not None
+    for name, value in found.tensors("model.safetensors").items():
+        torch.testing.assert_close(value, whole[f"model/{name}"], rtol=2e-3, atol=2e-5)
+
+
+def test_another_batch_size_drops_the_rows_being_worked_on(small_run: RunFile) -> None:
+    train_alone(small_run)
+    longer = change(small_run, "train.steps=14", "train.batch_size=4")
+    RunDirectory.of(longer).root.parent.mkdir(exist_ok=True)
+    RunDirectory.of(small_run).root.rename(RunDirectory.of(longer).root)
+    assert train_alone(longer) == 14
+
+
+def test_a_finished_run_has_nothing_to_do(small_run: RunFile) -> None:
+    train_alone(small_run)
+    root = RunDirectory.of(small_run).checkpoints
+    before = fingerprint(root)
+    train_alone(small_run)
+    assert fingerprint(root) == before
+
+
+def test_numbers_of_repeated_updates_are_not_logged_twice(small_run: RunFile) -> None:
+    train_alone(small_run)
+    directory = RunDirectory.of(small_run)
+    once = [line.split('"lm_loss"')[0] for line in directory.metrics.read_text().splitlines()]
+    (directory.checkpoints / "step_00000012" / checkpoint.MANIFEST).unlink()
+    train_alone(small_run)
+    again = [line.split('"lm_loss"')[0] for line in directory.metrics.read_text().splitlines()]
+    assert [line for line in again if '"train"' in line] == [line for line in once if '"train"' in line]

@@ -1,0 +1,145 @@
+"""Training: it learns, it logs, it stops when it should, and how it is spread changes no number."""
+
+import json
+import os
+import signal
+import threading
+import urllib.request
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.trainer.helpers import change, final_state, free_port, train_alone
+from trainer import checkpoint
+from trainer.dist import Stopped, World
+from trainer.train import build_state, open_data
+from trmkit.errors import SpecError, TrainError
+from trmkit.spec.run import RunFile
+from trmkit.store.layout import RunDirectory
+
+
+def lines(run: RunFile) -> list[dict[str, float]]:
+    return [json.loads(line) for line in RunDirectory.of(run).metrics.read_text().splitlines()]
+
+
+def test_a_run_leaves_numbers_checkpoints_and_its_environment(small_run: RunFile) -> None:
+    train_alone(small_run)
+    found = lines(small_run)
+    assert [(line["kind"], line["step"]) for line in found] == [
+        ("train", 3), ("train", 6), ("eval", 6), ("train", 9), ("train", 12), ("eval", 12),
+    ]  # fmt: skip
+    assert found[0]["lm_loss"] > 0
+    assert found[0]["rows_per_second"] > 0
+    directory = RunDirectory.of(small_run)
+    assert checkpoint.steps(directory.checkpoints)[-2:] == [8, 12]
+    assert checkpoint.read_best(directory.checkpoints) is not None
+    assert json.loads(directory.environment.read_text())["packages"]["torch"] == torch.__version__
+
+
+def test_micro_batches_change_no_number(small_run: RunFile, tmp_path: Path) -> None:
+    whole = final_state(small_run)
+    parts = final_state(change(small_run, "train.accumulate=4", f"storage.path={tmp_path / 'parts'}"))
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=2e-3, atol=2e-5)
+
+
+def test_a_repeated_run_gives_the_same_bits(small_run: RunFile, tmp_path: Path) -> None:
+    one = final_state(small_run)
+    two = final_state(change(small_run, f"storage.path={tmp_path / 'again'}"))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+def test_another_seed_gives_other_weights(small_run: RunFile) -> None:
+    one, two = final_state(small_run), final_state(change(small_run, "seed=1"))
+    assert not all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_and_the_last_good_state_stays(
+    small_run: RunFile, alone: World
+) -> None:
+    run = change(small_run, "train.lr=1e38", "train.warmup_steps=6")
+    with pytest.raises(TrainError, match="not finite"):
+        train_alone(run)
+    found = checkpoint.newest(RunDirectory.of(run).checkpoints)
+    if found is not None:
+        assert all(value.isfinite().all() for value in found.tensors("model.safetensors").values())
+    assert lines(run)[-1]["kind"] == "stopped"
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_leaves(small_run: RunFile, signum: signal.Signals, code: int) -> None:
+    run = change(small_run, "train.steps=100000", "evaluate.every_steps=null", "train.checkpoint.every_steps=null")
+    threading.Timer(0.5, os.kill, (os.getpid(), signum)).start()
+    with pytest.raises(Stopped) as stopped:
+        train_alone(run)
+    assert stopped.value.exit_code == code
+    found = checkpoint.newest(RunDirectory.of(run).checkpoints)
+    assert found is not None
+    assert 0 < found.step < 100000
+
+
+def test_prometheus_can_read_the_numbers_while_training_goes_on(small_run: RunFile) -> None:
+    port = free_port()
+    run = change(
+        small_run, "train.steps=100000", f"train.log.prometheus_port={port}", "evaluate.every_steps=null",
+        "train.checkpoint.every_steps=null",
+    )  # fmt: skip
+    pages = []
+
+    def look() -> None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+                pages.append(page.read().decode())
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Timer(1.0, look).start()
+    with pytest.raises(Stopped):
+        train_alone(run)
+    assert "trm_train_lm_loss " in pages[0]
+    assert "trm_train_step " in pages[0]
+    assert "_created" not in pages[0]
+
+
+def test_a_metrics_port_in_use_is_an_error_that_names_it(small_run: RunFile) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(TrainError, match=str(port)):
+            train_alone(change(small_run, f"train.log.prometheus_port={port}"))
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(small_run: RunFile, alone: World) -> None:
+    train, _ = open_data(small_run, alone)
+    with pytest.raises(SpecError, match="cannot be divided"):
+        build_state(small_run, train, World(0, 3, 0, torch.device("cpu")))
+
+
+def test_a_missing_logger_is_an_error_that_names_the_package(small_run: RunFile) -> None:
+    pytest.importorskip("torch")
+    for key, package in (("train.log.tensorboard=true", "tensorboard"), ("train.log.wandb_project=x", "wandb")):
+        try:
+            __import__(package)
+        except ImportError:
+            with pytest.raises(SpecError, match=package):
+                train_alone(change(small_run, key))
+
+
+def test_slots_work_on_a_puzzle_until_it_halts(small_run: RunFile, alone: World) -> None:
+    train, _ = open_data(small_run, alone)
+    state = build_state(small_run, train, alone)
+    before = None
+    for _ in range(8):
+        state.update()
+        (carry,) = state.carries
+        assert carry is not None
+        if before is not None:
+            going_on = ~before["halted"]
+            assert torch.equal(carry["inputs"][going_on], before["inputs"][going_on])
+            assert torch.equal(carry["steps"][going_on], before["steps"][going_on] + 1)
+            assert (carry["steps"][before["halted"]] == 1).all()
+        before = carry

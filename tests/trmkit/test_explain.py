@@ -1,0 +1,105 @@
+"""What the sections say about themselves."""
+
+from typing import Any
+
+import pytest
+
+from trmkit.errors import SpecError
+from trmkit.spec.base import Section
+from trmkit.spec.explain import Key, Page, explain, pages, schema
+from trmkit.spec.run import RunFile
+from trmkit.spec.tree import children
+
+
+def keys(path: str) -> list[Key]:
+    return [item for item in explain(path) if isinstance(item, Key)]
+
+
+def test_a_key_has_a_type_a_default_and_a_meaning() -> None:
+    (key,) = keys("train.lr")
+    assert (key.path, key.type, key.default, key.doc) == ("train.lr", "number above 0", "0.0001", "Peak learning rate.")
+
+
+@pytest.mark.parametrize("path", ["data.canvas", "data.arc.canvas"])
+def test_a_key_of_one_choice_is_found_with_and_without_the_choice(path: str) -> None:
+    (key,) = keys(path)
+    assert (key.path, key.type) == ("data.canvas", "whole number from 2 to 30")
+
+
+def test_a_key_that_choices_share_is_explained_for_each() -> None:
+    assert [key.when for key in keys("data.path")] == ["source: sudoku", "source: maze", "source: folder"]
+    assert len(keys("data.maze.path")) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("train.betas", "list of 2: number from 0 to 1"),
+        ("train.steps", "whole number above 0 or null"),
+        ("train.optimizer", "one of adam_atan2, adamw"),
+        ("train.compile", "true or false"),
+        ("cluster.env", "map of text to text"),
+        ("cluster.image_pull_secrets", "list of text"),
+        ("data.arc.collections", "list of text, at least 1"),
+        ("cluster.cpu", "text or number"),
+        ("name", "text"),
+    ],
+)
+def test_the_type_is_said_in_words(path: str, words: str) -> None:
+    assert keys(path)[0].type == words
+
+
+def test_sections_and_choices_are_pages() -> None:
+    assert [page.path for page in explain("") if isinstance(page, Page)] == [""]
+    assert [page.when for page in explain("data") if isinstance(page, Page)][3] == "source: arc"
+    assert [page.path for page in explain("train.log")] == ["train.log"]
+    assert len(explain("cluster.volumes")) == 4
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("train.lrr", "'train' has no key 'lrr'; did you mean 'lr'?"),
+        ("tain", "there is no section or key 'tain'; did you mean 'train'?"),
+        ("data.ark", "'data' has no key 'ark'; did you mean 'arc'?"),
+        ("train.lr.x", "'train.lr' has no key 'x'"),
+        ("a..b", "there is no section or key 'a'"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_an_error_with_a_suggestion(path: str, said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        explain(path)
+    assert said in caught.value.message
+
+
+def every_section(section: type[Section] = RunFile) -> set[type[Section]]:
+    below = {child for name in section.model_fields for child in children(section, name)}
+    return {section}.union(*(every_section(child) for child in below))
+
+
+@pytest.mark.parametrize("section", sorted(every_section(), key=lambda section: section.__name__))
+def test_every_section_and_every_key_has_a_docstring(section: type[Section]) -> None:
+    assert section.__doc__
+    assert not section.__doc__.startswith(Section.__doc__ or "")
+    undocumented = [name for name, field in section.model_fields.items() if not field.description]
+    assert undocumented == []
+
+
+def test_there_is_a_page_for_every_section() -> None:
+    assert {page.doc for page in pages()} == {section.__doc__ for section in every_section()}
+
+
+def objects(node: Any) -> list[dict[str, Any]]:
+    below = list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+    own = [node] if isinstance(node, dict) and "properties" in node and node.get("type") == "object" else []
+    return own + [found for child in below for found in objects(child)]
+
+
+def test_the_schema_allows_no_unknown_key_and_describes_every_key() -> None:
+    found = schema()
+    assert found["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert len(objects(found)) == len(every_section())
+    for part in objects(found):
+        assert part["additionalProperties"] is False
+        for name, key in part["properties"].items():
+            assert "description" in key or "$ref" in key, name

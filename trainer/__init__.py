@@ -1,0 +1,1 @@
+"""What runs in the pod, or in the child process of `trmctl run`: build, train, evaluate, report."""

@@ -1,0 +1,153 @@
+"""`python -m trainer <command> RUN.yaml`: what a pod, or `trmctl run`, executes."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from trmkit.errors import TrmError
+from trmkit.spec.load import load
+from trmkit.spec.run import RunFile
+from trmkit.store.layout import RunDirectory
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit code: 0 done, 1 failed, 2 unusable run file, 130 or 143 stopped by a signal."""
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except TrmError as error:
+        if os.environ.get("TRM_DEBUG"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    top = argparse.ArgumentParser(prog="python -m trainer", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="command")
+    for name, (function, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(command=function)
+        if name == "compare":
+            command.add_argument("runs", type=Path, nargs="+", metavar="RUN_DIRECTORY")
+            command.add_argument("--page", type=Path, help="also write the comparison as a page")
+        else:
+            command.add_argument("run", type=Path, metavar="RUN.yaml")
+            command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one key")
+        if name in ("describe", "compare"):
+            command.add_argument("-o", "--output", choices=("table", "json"), default="table")
+        if name in ("import", "export"):
+            command.add_argument("file", type=Path, help="checkpoint file of the reference implementation")
+        if name in ("evaluate", "export"):
+            command.add_argument("--checkpoint", choices=("last", "best"), default="last")
+        if name == "describe":
+            command.add_argument("--gpu", help="estimate the time on this GPU, by name")
+            command.add_argument("--rate", type=float, help="estimate the time from this many rows per second")
+    return top
+
+
+def open_run(options: argparse.Namespace) -> tuple[RunFile, RunDirectory]:
+    """Return the run, and where it lives: around its file if that is a run's own, else where the run file says."""
+    run = load(options.run, options.set)
+    if options.run.name == "run.yaml" and (options.run.parent / "checkpoints").is_dir():
+        return run, RunDirectory(options.run.parent)
+    return run, RunDirectory.of(run)
+
+
+def build(options: argparse.Namespace) -> int:
+    """Build the data set; print where it is."""
+    from trainer import data
+
+    run, _ = open_run(options)
+    print(data.build(run.data, Path(run.storage.data)))
+    return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train, or go on training."""
+    from trainer import dist
+    from trainer.train import train as train_run
+
+    run, directory = open_run(options)
+    try:
+        with dist.world(run.train) as world:
+            train_run(run, directory, world)
+    except dist.Stopped as stopped:
+        return stopped.exit_code
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Score a checkpoint and write eval.json."""
+    from trainer import dist
+    from trainer.evaluate import evaluate as evaluate_run
+
+    run, directory = open_run(options)
+    try:
+        with dist.world(run.train) as world:
+            evaluate_run(run, directory, world, options.checkpoint)
+    except dist.Stopped as stopped:
+        return stopped.exit_code
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write report.html from what the run left behind; print where it is."""
+    from trainer.report.page import write_report
+
+    _, directory = open_run(options)
+    print(write_report(directory))
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Put runs side by side."""
+    from trainer.report.compare import compare_runs
+
+    print(compare_runs([RunDirectory(path) for path in options.runs], options.output, options.page))
+    return 0
+
+
+def describe(options: argparse.Namespace) -> int:
+    """Print parameters, arithmetic, memory, disk and time before anything is trained."""
+    from trainer.describe import describe_run
+
+    run, _ = open_run(options)
+    print(describe_run(run, options.output, gpu=options.gpu, rate=options.rate))
+    return 0
+
+
+def import_checkpoint(options: argparse.Namespace) -> int:
+    """Start the run from a checkpoint of the reference implementation."""
+    from trainer.transfer import import_reference
+
+    run, directory = open_run(options)
+    print(import_reference(run, directory, options.file))
+    return 0
+
+
+def export_checkpoint(options: argparse.Namespace) -> int:
+    """Write a checkpoint as the reference implementation reads it."""
+    from trainer.transfer import export_reference
+
+    run, directory = open_run(options)
+    print(export_reference(run, directory, options.file, options.checkpoint))
+    return 0
+
+
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
+    "build": (build, "build the data set"),
+    "train": (train, "train, or go on training"),
+    "evaluate": (evaluate, "score a checkpoint and write eval.json"),
+    "report": (report, "write report.html"),
+    "compare": (compare, "put runs side by side"),
+    "describe": (describe, "print parameters, FLOPs, memory, disk and time"),
+    "import": (import_checkpoint, "start a run from a checkpoint of the reference implementation"),
+    "export": (export_checkpoint, "write a checkpoint as the reference implementation reads it"),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Data sets: made once from a section of the run file, then only read.
+
+A data set lives in `<root>/<source>-<hash of its section>` and is whole or absent there.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from importlib import import_module
+from pathlib import Path
+
+from trainer.data.manifest import FORMAT, Source, file_hash, read_manifest, write_manifest
+from trainer.data.store import sync, sync_entry
+from trmkit.errors import DataError
+from trmkit.spec.base import section_hash
+from trmkit.spec.data import DataSection, FolderData
+
+SOURCES = {
+    "sudoku": "trainer.data.sudoku:source",
+    "sudoku-generated": "trainer.data.sudoku_generated:source",
+    "maze": "trainer.data.maze:source",
+    "arc": "trainer.data.arc:source",
+}
+"""Name in the run file -> function from the section to a `Source`. `folder` is not made, it is there."""
+
+ABANDONED_AFTER = 2 * 86_400
+"""Seconds after which the temporary folder of a build that was killed is removed."""
+
+
+def build(section: DataSection, root: Path) -> Path:
+    """Return the folder of the data set that `section` describes; make it below `root` unless it is there.
+
+    It is made in a temporary folder beside it and renamed when the disk has all of it, so builders that run at the
+    same time, or are killed, do no harm. It is made again when a local file it was made from has changed.
+    DataError: the source cannot be read, or holds something wrong.
+    """
+    if isinstance(section, FolderData):
+        from trainer.data.folder import check
+
+        return check(Path(section.path))
+    module, function = SOURCES[section.source].split(":")
+    source: Source = getattr(import_module(module), function)(section)
+    key = section_hash(section, version=FORMAT)
+    target = root / f"{section.source}-{key}"
+    if is_current(target, source):
+        return target
+    root.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(root)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=root))
+    try:
+        start = time.monotonic()
+        built = source.write(folder)
+        write_manifest(folder, section.source, section.model_dump(mode="json"), key, built, time.monotonic() - start)
+        folder.chmod(0o755)
+        sync(folder)
+        _put_in_place(folder, target, source)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return target
+
+
+def is_current(folder: Path, source: Source) -> bool:
+    """Say whether `folder` is a whole data set made from `source`'s files as they are now.
+
+    Where none of the files is left (or none was on this machine), the data set stays good.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return False
+    now = {name: file_hash(path) for name, path in source.files.items() if path.is_file()}
+    return not now or now == manifest["inputs"]
+
+
+def _put_in_place(folder: Path, target: Path, source: Source) -> None:
+    for _ in range(10):
+        if is_current(target, source):  # another builder was faster, and wrote the same
+            return
+        try:
+            if target.exists():
+                _throw_away(target)  # made from files that changed since; who has it open keeps what was in it
+            os.rename(folder, target)
+        except OSError as error:  # another builder did one of the two in between
+            reason = error
+            continue
+        sync_entry(target.parent)
+        return
+    raise DataError(f"{target}: cannot be put in place ({reason})", next="see who else writes there, and if you may")
+
+
+def _throw_away(folder: Path) -> None:
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    try:
+        os.rename(folder, aside)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_abandoned(root: Path) -> None:
+    for folder in root.glob(".*-????????????.*.tmp"):
+        try:
+            if time.time() - folder.stat().st_mtime > ABANDONED_AFTER:
+                shutil.rmtree(folder, ignore_errors=True)
+        except FileNotFoundError:
+            continue

@@ -1,0 +1,67 @@
+"""How large a data set is, or will be: read when it is built, foretold from its section when it is not."""
+
+from pathlib import Path
+
+from trainer.data import SOURCES
+from trainer.data.arc import choose_tasks
+from trainer.data.grid import VOCAB_SIZE
+from trainer.data.manifest import FORMAT, read_manifest
+from trainer.data.store import SET, Metadata, read_split
+from trmkit.spec.base import section_hash
+from trmkit.spec.data import ArcData, DataSection, FolderData, MazeData, SudokuData
+
+SUDOKU_EXTREME = (3_831_994, 9)
+"""Training puzzles of the full Sudoku-Extreme, and the side."""
+MAZE_HARD = (1_000, 30)
+"""Training mazes of Maze-Hard, and the side."""
+
+
+def expected(section: DataSection, root: Path) -> tuple[Metadata, int, bool]:
+    """Return metadata and rows of the training split, and whether they were read from a built data set.
+
+    Foretold numbers are those of complete augmentation: an upper bound for ARC, where some tasks have fewer variants.
+    """
+    if isinstance(section, FolderData):
+        split = read_split(Path(section.path), "train")
+        return split.metadata, len(split), True
+    folder = root / f"{section.source}-{section_hash(section, version=FORMAT)}"
+    if section.source in SOURCES and read_manifest(folder) is not None:
+        split = read_split(folder, "train")
+        return split.metadata, len(split), True
+    metadata, rows = _foretell(section)
+    return metadata, rows, False
+
+
+def _foretell(section: DataSection) -> tuple[Metadata, int]:
+    if isinstance(section, ArcData):
+        return _foretell_arc(section)
+    if isinstance(section, MazeData):
+        groups, side, vocab, copies = (
+            section.subsample_size or MAZE_HARD[0],
+            MAZE_HARD[1],
+            6,
+            8 if section.dihedral else 1,
+        )
+    elif isinstance(section, SudokuData):
+        groups, side = section.subsample_size or SUDOKU_EXTREME[0], SUDOKU_EXTREME[1]
+        vocab, copies = side + 2, section.num_aug + 1
+    else:
+        assert not isinstance(section, FolderData)
+        groups, side = section.train_puzzles, section.side
+        vocab, copies = side + 2, section.num_aug + 1
+    return _metadata(vocab, side * side, 1, groups, 1.0, groups * copies), groups * copies
+
+
+def _foretell_arc(section: ArcData) -> tuple[Metadata, int]:
+    tasks, _ = choose_tasks(section)
+    copies = section.num_aug + 1
+    held_out = [collection == section.test for collection, _ in tasks]
+    pairs = [len(t.train) + (0 if out else len(t.test)) for out, (_, t) in zip(held_out, tasks, strict=True)]
+    rows = sum(pairs) * copies
+    mean = rows / max(1, len(tasks) * copies)
+    metadata = _metadata(VOCAB_SIZE, section.canvas**2, len(tasks) * copies + 1, len(tasks), mean, len(tasks) * copies)
+    return metadata, rows
+
+
+def _metadata(vocab: int, cells: int, identifiers: int, groups: int, mean: float, puzzles: int) -> Metadata:
+    return Metadata(0, 0, 0, vocab, cells, identifiers, groups, mean, puzzles, (SET,))

@@ -1,0 +1,154 @@
+"""The compiled loops over ARC grids: walk a rotation, place a grid on its canvas, crop it, tell variants apart.
+
+All in one file, because numba notices no change of a function in another one (see `compiled`).
+Legend: grids lie one after the other in `cells` uint8; grid g is `heights[g]` x `widths[g]` from `offsets[g]` on, input
+of pair p is grid 2p and its output grid 2p + 1. V variants, each a `turn` 0..7 and a table of ten colours.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.data.compiled import compiled
+
+UInt8 = npt.NDArray[np.uint8]
+UInt64 = npt.NDArray[np.uint64]
+Int64 = npt.NDArray[np.int64]
+
+
+@compiled
+def walk(turn: int, height: int, width: int) -> tuple[int, int, int, int, int]:
+    """Describe a turned grid: its height and width, and a, b, c such that its cell (i, j) is cell a + b i + c j."""
+    h, w = height, width
+    if turn == 0:
+        return h, w, 0, w, 1
+    if turn == 1:  # a quarter counter-clockwise
+        return w, h, w - 1, -1, w
+    if turn == 2:
+        return h, w, h * w - 1, -w, -1
+    if turn == 3:  # a quarter clockwise
+        return w, h, (h - 1) * w, 1, -w
+    if turn == 4:  # left-right mirror
+        return h, w, w - 1, w, -1
+    if turn == 5:  # upside down
+        return h, w, (h - 1) * w, -w, 1
+    if turn == 6:  # transposed
+        return w, h, 0, 1, w
+    return w, h, h * w - 1, -1, -w  # a quarter counter-clockwise, then the left-right mirror
+
+
+@compiled
+def place(
+    row: UInt8, canvas: int, grid: UInt8, height: int, width: int, turn: int, colours: UInt8, down: int, right: int
+) -> None:
+    """Put a turned, recoloured grid on a canvas of zeros (`row`, flat), and EOS below it and to the right of it."""
+    h, w, a, b, c = walk(turn, height, width)
+    for i in range(h):
+        at = (down + i) * canvas + right
+        source = a + b * i
+        for j in range(w):
+            row[at + j] = colours[grid[source]] + 2
+            source += c
+    if down + h < canvas:
+        for j in range(w):
+            row[(down + h) * canvas + right + j] = 1
+    if right + w < canvas:
+        for i in range(h):
+            row[(down + i) * canvas + right + w] = 1
+
+
+@compiled
+def place_pairs(
+    inputs: UInt8,
+    labels: UInt8,
+    canvas: int,
+    cells: UInt8,
+    offsets: Int64,
+    heights: Int64,
+    widths: Int64,
+    turns: Int64,
+    colours: UInt8,
+    shifts: npt.NDArray[np.float64],
+) -> None:
+    """Fill `inputs` and `labels` [V * E, canvas^2] with every pair (E) of every variant (V).
+
+    `shifts` [V, E, 2] in [0, 1) says where a pair goes among the places it fits, down and right; 0 is the corner.
+    """
+    pairs = len(heights) // 2
+    for variant in range(len(turns)):
+        turn, table = turns[variant], colours[variant]
+        for pair in range(pairs):
+            x, y = 2 * pair, 2 * pair + 1
+            tall, wide = max(heights[x], heights[y]), max(widths[x], widths[y])
+            if turn == 1 or turn == 3 or turn >= 6:
+                tall, wide = wide, tall
+            down = int(shifts[variant, pair, 0] * (canvas - tall + 1))
+            right = int(shifts[variant, pair, 1] * (canvas - wide + 1))
+            row = variant * pairs + pair
+            place(inputs[row], canvas, cells[offsets[x] :], heights[x], widths[x], turn, table, down, right)
+            place(labels[row], canvas, cells[offsets[y] :], heights[y], widths[y], turn, table, down, right)
+
+
+@compiled
+def crop_sizes(sequences: UInt8, canvas: int, sizes: Int64) -> None:
+    """Fill `sizes` [N, 2] with height and width of the largest rectangle of colours that starts in the corner."""
+    for n in range(len(sequences)):
+        width, best = canvas, 0
+        for i in range(canvas):
+            run = 0
+            while run < width and 2 <= sequences[n, i * canvas + run] <= 11:
+                run += 1
+            width = run
+            if width == 0:
+                break
+            if (i + 1) * width > best:
+                best = (i + 1) * width
+                sizes[n, 0], sizes[n, 1] = i + 1, width
+
+
+@compiled
+def mix(x: np.uint64) -> np.uint64:
+    """Scatter the bits of a number (the finaliser of splitmix64)."""
+    z = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@compiled
+def colour_keys(cells: UInt8, offsets: Int64, heights: Int64, widths: Int64, zobrist: UInt64, keys: UInt64) -> None:
+    """Fill `keys` [grids, 8 turns, 10 colours, 10 new colours, 2]: what the cells of one colour add to a grid's key.
+
+    `zobrist` [31 * 31, 10, 2] holds random bits for every place and colour, and in row 900 + side for every size.
+    """
+    for g in range(len(heights)):
+        for turn in range(8):
+            h, w, a, b, c = walk(turn, heights[g], widths[g])
+            for i in range(h):
+                for j in range(w):
+                    colour = cells[offsets[g] + a + b * i + c * j]
+                    for new in range(10):
+                        keys[g, turn, colour, new, 0] ^= zobrist[i * 30 + j, new, 0]
+                        keys[g, turn, colour, new, 1] ^= zobrist[i * 30 + j, new, 1]
+            for new in range(10):  # the size goes to colour 0, which never changes
+                for lane in range(2):
+                    keys[g, turn, 0, new, lane] ^= zobrist[900 + h, 0, lane] ^ zobrist[900 + w, 1, lane]
+
+
+@compiled
+def variant_keys(keys: UInt64, turns: Int64, colours: UInt8, found: UInt64) -> None:
+    """Fill `found` [V, 2] with a 128-bit key of each variant's set of pairs, whatever their order.
+
+    Two grids differ in their XOR of random bits but for one chance in 2^128; a pair's key is scattered before the sum,
+    so a swap of outputs between pairs shows.
+    """
+    for variant in range(len(turns)):
+        turn = turns[variant]
+        for lane in range(2):
+            total = np.uint64(0)
+            for pair in range(len(keys) // 2):
+                x, y = np.uint64(0), np.uint64(0)
+                for colour in range(10):
+                    new = colours[variant, colour]
+                    x ^= keys[2 * pair, turn, colour, new, lane]
+                    y ^= keys[2 * pair + 1, turn, colour, new, lane]
+                total += mix(mix(x) + y)
+            found[variant, lane] = total

@@ -1,0 +1,97 @@
+"""What a built data set says about itself: `manifest.json`, and the words a source uses to say it."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from math import isqrt
+from pathlib import Path
+from typing import Any, Literal
+
+from trainer.data.store import read_json, read_split
+from trmkit.errors import DataError
+
+FORMAT = 1
+"""Counted up whenever a build writes something else for the same section."""
+
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a row of cells is drawn: `height` x `width` cells, and what their tokens mean."""
+
+    kind: Literal["sudoku", "arc", "maze", "sequence"]
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a source says after it wrote a data set."""
+
+    grid: Grid
+    counts: dict[str, int]
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Name of every file that was read, and its sha256."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Name of every task that was not used, and why."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that can be built."""
+
+    write: Callable[[Path], Built]
+    """Writes it into an empty folder."""
+    files: dict[str, Path] = field(default_factory=dict)
+    """The files on this machine it is made from, under the names `Built.inputs` has for them."""
+
+
+def write_manifest(
+    folder: Path, source: str, section: dict[str, Any], section_hash: str, built: Built, s: float
+) -> None:
+    """Write `manifest.json` for a build that took `s` seconds."""
+    content = {
+        "format": FORMAT,
+        "source": source,
+        "section": section,
+        "section_hash": section_hash,
+        **asdict(built),
+        "seconds": round(s, 3),
+    }
+    (folder / NAME).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Return the manifest, or None where there is none that this version of the project wrote."""
+    try:
+        content = read_json(folder / NAME)
+    except DataError:
+        return None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return None
+    grid, inputs = content.get("grid"), content.get("inputs")
+    whole = isinstance(grid, dict) and set(grid) == {"kind", "height", "width"} and isinstance(inputs, dict)
+    return content if whole else None
+
+
+def grid_of(folder: Path) -> Grid:
+    """Say how the rows of a data set are drawn. A folder without a manifest is ARC if it has `test_puzzles.json`.
+
+    DataError: the folder holds no data set.
+    """
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        return Grid(**manifest["grid"])
+    cells = read_split(folder, "train").metadata.seq_len
+    side = isqrt(cells)
+    if (folder / "test_puzzles.json").is_file() and side * side == cells:
+        return Grid("arc", side, side)
+    return Grid("sequence", 1, cells)
+
+
+def file_hash(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,265 @@
+"""A data set on a disk, in the layout of the TRM and HRM reference code.
+
+`<folder>/{train,test}/` hold `dataset.json` and five arrays; `<folder>/identifiers.json` names the puzzle identifiers.
+Legend: N rows (one input with its label), L cells of a row, P puzzles (one augmentation each), G groups (one original
+puzzle with all its augmentations). `puzzle_indices` [P + 1] are offsets into rows, `group_indices` [G + 1] of puzzles.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from trmkit.errors import DataError
+
+Int32 = npt.NDArray[np.int32]
+Tokens = npt.NDArray[Any]
+
+SET = "all"
+CHECKED_ROWS = 65_536
+"""Rows whose values `read_split` looks at, evenly spread: enough to find a wrong file, little enough to be quick."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What `dataset.json` says, under the names of the reference."""
+
+    pad_id: int
+    ignore_label_id: int | None
+    blank_identifier_id: int
+    vocab_size: int
+    seq_len: int
+    num_puzzle_identifiers: int
+    total_groups: int
+    mean_puzzle_examples: float
+    total_puzzles: int
+    sets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split. `inputs` and `labels` [N, L] are memory-mapped and of any integer type; the rest is in memory."""
+
+    metadata: Metadata
+    inputs: Tokens
+    labels: Tokens
+    puzzle_identifiers: Int32
+    puzzle_indices: Int32
+    group_indices: Int32
+
+    def __len__(self) -> int:
+        return int(self.inputs.shape[0])
+
+    @cached_property
+    def row_identifiers(self) -> Int32:
+        """Puzzle identifier of every row, int32 [N]."""
+        return np.repeat(self.puzzle_identifiers, np.diff(self.puzzle_indices))
+
+
+def create_rows(folder: Path, split: str, rows: int, seq_len: int, vocab_size: int) -> tuple[Tokens, Tokens]:
+    """Create `inputs` and `labels` [rows, seq_len] of zeros as files mapped into memory, to be filled in place."""
+    path = folder / split
+    path.mkdir(parents=True, exist_ok=True)
+    dtype = np.uint8 if vocab_size <= 256 else np.int32
+
+    def empty(name: str) -> Tokens:
+        return np.lib.format.open_memmap(path / f"{SET}__{name}.npy", mode="w+", dtype=dtype, shape=(rows, seq_len))
+
+    return empty("inputs"), empty("labels")
+
+
+def finish_split(
+    folder: Path,
+    split: str,
+    *,
+    rows: int,
+    seq_len: int,
+    vocab_size: int,
+    num_puzzle_identifiers: int,
+    puzzle_identifiers: npt.ArrayLike,
+    puzzle_indices: npt.ArrayLike,
+    group_indices: npt.ArrayLike,
+) -> Metadata:
+    """Write the index arrays and `dataset.json` beside the rows that `create_rows` made; return the metadata."""
+    indices = {
+        "puzzle_identifiers": np.asarray(puzzle_identifiers),
+        "puzzle_indices": np.asarray(puzzle_indices),
+        "group_indices": np.asarray(group_indices),
+    }
+    if rows > np.iinfo(np.int32).max:
+        raise DataError(f"{split}: {rows:,} rows are more than the layout can count", next="lower num_aug")
+    puzzles, groups = len(indices["puzzle_identifiers"]), len(indices["group_indices"]) - 1
+    metadata = Metadata(
+        pad_id=0,
+        ignore_label_id=0,
+        blank_identifier_id=0,
+        vocab_size=vocab_size,
+        seq_len=seq_len,
+        num_puzzle_identifiers=num_puzzle_identifiers,
+        total_groups=groups,
+        mean_puzzle_examples=rows / puzzles,
+        total_puzzles=puzzles,
+        sets=(SET,),
+    )
+    for name, array in indices.items():
+        np.save(folder / split / f"{SET}__{name}.npy", array.astype(np.int32))
+    (folder / split / "dataset.json").write_text(json.dumps(asdict(metadata)))
+    return metadata
+
+
+def finish_single_rows(
+    folder: Path, split: str, rows: int, seq_len: int, vocab_size: int, rows_per_group: int
+) -> Metadata:
+    """Finish a split in which every row is a puzzle of its own and none has an identifier (Sudoku, mazes)."""
+    return finish_split(
+        folder,
+        split,
+        rows=rows,
+        seq_len=seq_len,
+        vocab_size=vocab_size,
+        num_puzzle_identifiers=1,
+        puzzle_identifiers=np.zeros(rows, np.int32),
+        puzzle_indices=np.arange(rows + 1),
+        group_indices=np.arange(0, rows + 1, rows_per_group),
+    )
+
+
+def write_split(
+    folder: Path, split: str, inputs: Tokens, labels: Tokens, vocab_size: int, rows_per_group: int = 1
+) -> Metadata:
+    """Write a split of `inputs` and `labels` [N, L] as `finish_single_rows` describes it."""
+    rows, seq_len = inputs.shape
+    into_inputs, into_labels = create_rows(folder, split, rows, seq_len, vocab_size)
+    into_inputs[:], into_labels[:] = inputs, labels
+    return finish_single_rows(folder, split, rows, seq_len, vocab_size, rows_per_group)
+
+
+def write_identifiers(folder: Path, names: list[str]) -> None:
+    """Write `identifiers.json`: identifier k + 1 is `names[k]`, identifier 0 is blank."""
+    (folder / "identifiers.json").write_text(json.dumps(["<blank>", *names]))
+
+
+def read_identifiers(folder: Path) -> list[str]:
+    """Return the name of every puzzle identifier. DataError: the file is missing or holds something else."""
+    names = read_json(folder / "identifiers.json")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        _broken(folder / "identifiers.json", "is not a list of names")
+    return names
+
+
+def read_split(folder: Path, split: str) -> Split:
+    """Open `split` of the data set in `folder`.
+
+    DataError, naming the file: one is missing or damaged, two disagree, or a value does not belong there.
+    """
+    path = folder / split
+    metadata = _read_metadata(path / "dataset.json")
+    found = Split(
+        metadata=metadata,
+        inputs=_map_array(path, "inputs", 2),
+        labels=_map_array(path, "labels", 2),
+        puzzle_identifiers=_read_indices(path, "puzzle_identifiers"),
+        puzzle_indices=_read_indices(path, "puzzle_indices"),
+        group_indices=_read_indices(path, "group_indices"),
+    )
+    _check_shapes(path, found)
+    _check_indices(path, found)
+    step = max(1, len(found) // CHECKED_ROWS)
+    for name in ("inputs", "labels"):
+        check_values(path / f"{SET}__{name}.npy", getattr(found, name)[::step], metadata.vocab_size)
+    return found
+
+
+def read_json(path: Path) -> Any:
+    """Return what the JSON file holds. DataError: it cannot be read."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file", next="check the folder, or build the data set again") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a readable JSON file ({error})", next="build the data set again") from error
+
+
+def check_values(path: Path, tokens: Tokens, vocab_size: int) -> None:
+    """DataError if a value of `tokens` [n, L] is outside the vocabulary."""
+    if tokens.size and (int(tokens.min()) < 0 or int(tokens.max()) >= vocab_size):
+        _broken(path, f"holds a token outside 0..{vocab_size - 1}, the vocabulary of its dataset.json")
+
+
+def sync(folder: Path) -> None:
+    """Have the disk hold every file below `folder`, and the names of all of them."""
+    for path in [*folder.rglob("*"), folder]:
+        sync_entry(path)
+
+
+def sync_entry(path: Path) -> None:
+    """Have the disk hold one file, or the names in one folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _read_metadata(path: Path) -> Metadata:
+    found = read_json(path)
+    names = [field.name for field in fields(Metadata)]
+    if not isinstance(found, dict) or set(names) - set(found):
+        _broken(path, f"does not hold {', '.join(names)}")
+    counts = [found[name] for name in names if name not in ("ignore_label_id", "mean_puzzle_examples", "sets")]
+    if not all(type(count) is int and count >= 0 for count in counts) or found["sets"] != [SET]:
+        _broken(path, f"holds a count that is not a whole number, or sets other than [{SET!r}]")
+    if type(found["ignore_label_id"]) not in (int, type(None)):
+        _broken(path, "holds an ignore_label_id that is neither a whole number nor null")
+    return Metadata(**{name: found[name] for name in names if name != "sets"}, sets=(SET,))
+
+
+def _map_array(path: Path, name: str, dimensions: int) -> Tokens:
+    file = path / f"{SET}__{name}.npy"
+    try:  # open_memmap, not np.load: it reads nothing but .npy, so no pickle, and compares the size with the header
+        array: Tokens = np.lib.format.open_memmap(file, mode="r")
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such file", next="check the folder, or build the data set again") from None
+    except (OSError, ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{file}: not a readable array ({error})", next="build the data set again") from error
+    if array.dtype.kind not in "iu" or array.ndim != dimensions:
+        _broken(file, f"is {array.ndim}-dimensional {array.dtype}, not {dimensions}-dimensional whole numbers")
+    return array
+
+
+def _read_indices(path: Path, name: str) -> Int32:
+    array = _map_array(path, name, 1)
+    if array.size and (int(array.min()) < 0 or int(array.max()) > np.iinfo(np.int32).max):
+        _broken(path / f"{SET}__{name}.npy", "holds an index that is negative or too large")
+    return array.astype(np.int32)
+
+
+def _check_shapes(path: Path, split: Split) -> None:
+    inputs = path / f"{SET}__inputs.npy"
+    if split.inputs.shape != split.labels.shape:
+        _broken(inputs, f"has shape {split.inputs.shape}, {SET}__labels.npy has {split.labels.shape}")
+    if split.inputs.shape[1] != split.metadata.seq_len:
+        _broken(inputs, f"has {split.inputs.shape[1]} cells a row, dataset.json says {split.metadata.seq_len}")
+    if not len(split):
+        _broken(inputs, "has no rows")
+
+
+def _check_indices(path: Path, split: Split) -> None:
+    puzzles = len(split.puzzle_identifiers)
+    for name, last in (("puzzle_indices", len(split)), ("group_indices", puzzles)):
+        index = getattr(split, name)
+        if len(index) < 2 or index[0] != 0 or index[-1] != last or (np.diff(index) < 1).any():
+            _broken(path / f"{SET}__{name}.npy", f"does not rise from 0 to {last} step by step")
+    if len(split.puzzle_indices) != puzzles + 1:
+        _broken(path / f"{SET}__puzzle_indices.npy", f"has {len(split.puzzle_indices)} entries, not {puzzles + 1}")
+    if int(split.puzzle_identifiers.max()) >= split.metadata.num_puzzle_identifiers:
+        _broken(path / f"{SET}__puzzle_identifiers.npy", "holds an identifier that dataset.json does not count")
+
+
+def _broken(path: Path, what: str) -> NoReturn:
+    raise DataError(f"{path}: {what}", next="build the data set again, or mend the folder it was copied from")

@@ -1,0 +1,124 @@
+"""The order in which training rows are worked on, drawn only as slots become free.
+
+One stream serves all processes: the free slots, in the order of their global numbers, take the next rows of the
+current epoch. So the order does not depend on the number of processes, no row is drawn and thrown away, and the whole
+state is one place in the stream. The place is counted on the device: taking rows never waits for it.
+
+Legend: `G` slots over all processes (the global batch), `B` slots of this process, `L` cells.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.data.sampler import epoch_rows
+from trainer.data.store import Split
+from trainer.dist import World
+from trainer.models.base import IGNORED_LABEL, Batch
+
+_LOOK_AHEAD = 64
+"""Batches that can be drawn before the place in the stream is read back from the device."""
+
+
+class Stream:
+    """An endless, seeded stream of training rows."""
+
+    def __init__(self, split: Split, seed: int, slots: int, world: World, *, on_device: bool) -> None:
+        """Serve `slots` slots over all processes; `on_device` keeps the arrays in device memory."""
+        self._split, self._seed, self._slots, self._world = split, seed, slots, world
+        self._rows = Rows(split, world.device, on_device=on_device)
+        self._epoch = 0
+        self._lengths: list[int] = []
+        self._order = torch.empty(0, dtype=torch.int64, device=world.device)
+        self._position = torch.tensor(0, device=world.device)
+        self._drawn = self._known = 0
+        self._extend()
+
+    def next(self, halted: Tensor | None) -> Batch:
+        """Return a batch for this process's slots; only rows of slots where `halted` [B] is true are new ones.
+
+        None means that every slot is free. Rows of other slots hold arbitrary data.
+        """
+        mine = self._world.rows(self._slots)
+        if halted is None:
+            halted = torch.ones(mine.stop - mine.start, dtype=torch.bool, device=self._world.device)
+        taken = self._take(self._world.gather_rows(halted))
+        return self._rows.get(taken[mine])
+
+    def state(self) -> dict[str, int]:
+        """Return the place in the stream: the epoch, and how many of its rows have been handed out."""
+        position, epoch = int(self._position), self._epoch
+        for length in self._lengths:
+            if position < length:
+                break
+            position, epoch = position - length, epoch + 1
+        return {"epoch": epoch, "offset": position}
+
+    def restore(self, state: dict[str, int]) -> None:
+        """Go on from a place that `state` returned."""
+        self._epoch, self._lengths, self._order = state["epoch"], [], self._order[:0]
+        self._position = torch.tensor(state["offset"], device=self._world.device)
+        self._extend()
+
+    def _take(self, halted: Tensor) -> Tensor:
+        if self._drawn + self._slots > self._known:
+            self._extend()
+        places = self._position + halted.cumsum(0) - 1
+        self._position = self._position + halted.sum()
+        self._drawn += self._slots
+        return self._order[places.clamp(min=0)]
+
+    def _extend(self) -> None:
+        """Forget finished epochs and draw new ones until the look-ahead is full."""
+        position, order = int(self._position), self._order.cpu().numpy()
+        while self._lengths and position >= self._lengths[0]:
+            order, position = order[self._lengths[0] :], position - self._lengths[0]
+            del self._lengths[0]
+            self._epoch += 1
+        parts, held = [order], len(order)
+        while held < position + _LOOK_AHEAD * self._slots:
+            parts.append(epoch_rows(self._split, self._seed, self._epoch + len(self._lengths)))
+            self._lengths.append(len(parts[-1]))
+            held += len(parts[-1])
+        self._order = torch.from_numpy(np.concatenate(parts)).to(self._world.device)
+        self._position = torch.tensor(position, device=self._world.device)
+        self._drawn, self._known = 0, held - position
+
+
+class Rows:
+    """Rows of a split as tensors on a device."""
+
+    def __init__(self, split: Split, device: torch.device, *, on_device: bool) -> None:
+        self._split, self._device = split, device
+        self._identifiers = torch.from_numpy(split.row_identifiers).to(device)
+        self._arrays: tuple[Tensor, Tensor] | None = None
+        if on_device:
+            self._arrays = (_tensor(split.inputs, device), _tensor(split.labels, device))
+
+    def get(self, rows: Tensor) -> Batch:
+        """Return the batch of `rows` (int64 [B], on the device)."""
+        if self._arrays is not None:
+            inputs, labels = (array[rows] for array in self._arrays)
+        else:
+            wanted = rows.cpu().numpy()
+            inputs, labels = (
+                _tensor(array[wanted], self._device) for array in (self._split.inputs, self._split.labels)
+            )
+        labels = labels.int()
+        ignored = self._split.metadata.ignore_label_id
+        if ignored is not None:
+            labels = torch.where(labels == ignored, IGNORED_LABEL, labels)
+        return {"inputs": inputs.int(), "labels": labels, "puzzle_identifiers": self._identifiers[rows]}
+
+
+def fits_on_device(split: Split, device: torch.device, choice: str) -> bool:
+    """Decide where the arrays live; `choice` is `train.data_on_device`."""
+    if choice != "auto":
+        return choice == "always"
+    if device.type != "cuda":
+        return False
+    return bool(split.inputs.nbytes + split.labels.nbytes < torch.cuda.mem_get_info(device)[0] / 4)
+
+
+def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.array(array, dtype=np.uint8 if array.dtype == np.uint8 else np.int32)).to(device)

@@ -1,0 +1,195 @@
+"""What a run costs, before anyone pays for a node: parameters, arithmetic, memory, disk, time.
+
+Nothing is allocated: the model is built on torch's meta device and one step is traced there. The keys of the JSON are
+a promise to scripts; `docs/describe.md` explains each.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from trainer.data.expect import expected
+from trainer.data.store import Metadata
+from trainer.metrics import read_lines
+from trainer.models import TrainableModel
+from trainer.models import build as build_model
+from trainer.models.base import Batch, SparseEmbedding
+from trainer.models.prepare import prepare
+from trainer.state import total_steps
+from trmkit.errors import SpecError
+from trmkit.spec.run import RunFile
+from trmkit.store.layout import RunDirectory
+
+PEAK_TFLOPS = {
+    "T4": 65, "V100": 125, "L4": 121, "A10G": 125, "A100": 312, "L40S": 362, "RTX4090": 165, "RTX5090": 210,
+    "H100": 989, "H200": 989, "B200": 2250, "MI300X": 1307,
+}  # fmt: skip
+"""Dense 16-bit peak by the makers' data sheets, in 10^12 operations per second."""
+
+UTILISATION = 0.3
+"""Part of the peak that training of so small a model is assumed to reach. Published runs: 0.05 to 0.4."""
+
+
+def describe_run(run: RunFile, output: str, *, gpu: str | None = None, rate: float | None = None) -> str:
+    """Return the description of `run` as text, `output` being `table` or `json`."""
+    found = description(run, gpu=gpu, rate=rate)
+    return json.dumps(found, indent=2) if output == "json" else _table(found)
+
+
+def description(run: RunFile, *, gpu: str | None = None, rate: float | None = None) -> dict[str, Any]:
+    """Return the description of `run`: counts, FLOPs, and bytes per process. SpecError: an unknown GPU."""
+    data, rows, built = expected(run.data, Path(run.storage.data))
+    with torch.device("meta"):
+        model = build_model(run.model, data.vocab_size, data.seq_len, data.num_puzzle_identifiers)
+    prepare(model, run.train.model_copy(update={"compile": False}))
+    processes = max(1, run.cluster.nodes * max(1, run.cluster.gpus_per_node))
+    share = max(1, run.train.batch_size // processes)
+    traced = _trace(model, data)
+    parameters = _parameters(model)
+    updates = total_steps(run, data)
+    per_update = traced["flops"] * run.train.batch_size * model.calls_per_update
+    memory = _memory(run, parameters, traced, share)
+    checkpoint = 4 * (parameters["total"] + parameters["trainable"] * (3 if run.train.ema else 2))
+    checkpoint += traced["carry"] * run.train.batch_size
+    dataset = rows * data.seq_len * 2
+    return {
+        "name": run.name,
+        "family": run.model.family,
+        "data": {
+            "built": built,
+            "rows": rows,
+            "groups": data.total_groups,
+            "cells": data.seq_len,
+            "vocabulary": data.vocab_size,
+            "identifiers": data.num_puzzle_identifiers,
+        },
+        "parameters": parameters,
+        "flops": {"per_sample": traced["flops"], "per_update": per_update, "training": per_update * updates},
+        "processes": processes,
+        "memory": memory | {"total": sum(memory.values())},
+        "disk": {"dataset": dataset, "checkpoint": checkpoint, "run": checkpoint * (run.train.checkpoint.keep + 1)},
+        "time": _time(run, per_update, updates, processes, gpu, rate),
+    }
+
+
+def _parameters(model: TrainableModel) -> dict[str, int]:
+    table = sum(m.weights.numel() for m in model.modules() if isinstance(m, SparseEmbedding))
+    trainable = sum(p.numel() for p in model.parameters())
+    buffers = sum(value.numel() for value in model.state_dict().values()) - trainable - table
+    return {"trainable": trainable, "table": table, "buffers": buffers, "total": trainable + table + buffers}
+
+
+def _trace(model: TrainableModel, data: Metadata) -> dict[str, int]:
+    """Trace a training step: FLOPs of a row (2 per multiply-add), bytes kept for the backward pass, bytes of carry.
+
+    Of what is kept, some grows with the rows, some (weights cast to another type) does not: two sizes tell them apart.
+    """
+    flops, one = _trace_rows(model, data, 1)
+    _, two = _trace_rows(model, data, 2)
+    carry = model.initial_carry(_blank_batch(data, 1)) or {}
+    return {
+        "flops": flops,
+        "activations": two - one,
+        "activations_fixed": max(0, 2 * one - two),
+        "carry": sum(value.nbytes for value in carry.values()),
+    }
+
+
+def _trace_rows(model: TrainableModel, data: Metadata, rows: int) -> tuple[int, int]:
+    weights = {p.untyped_storage()._cdata for p in model.parameters()}
+    saved: dict[int, Tensor] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        key = tensor.untyped_storage()._cdata
+        if key not in weights:
+            saved[key] = tensor  # held, so that no later storage gets the same key
+        return tensor
+
+    batch = _blank_batch(data, rows)
+    model.train()
+    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(note, lambda tensor: tensor):
+        model(model.initial_carry(batch), batch).loss.backward()
+    return int(counter.get_total_flops()), sum(tensor.untyped_storage().nbytes() for tensor in saved.values())
+
+
+def _blank_batch(data: Metadata, rows: int) -> Batch:
+    cells = torch.zeros(rows, data.seq_len, dtype=torch.int32, device="meta")
+    identifiers = torch.zeros(rows, dtype=torch.int32, device="meta")
+    return {"inputs": cells, "labels": cells, "puzzle_identifiers": identifiers}
+
+
+def _memory(run: RunFile, parameters: dict[str, int], traced: dict[str, int], rows: int) -> dict[str, int]:
+    weights = 4 * parameters["trainable"]
+    return {
+        "weights": weights + 4 * parameters["buffers"],
+        "gradients": weights,
+        "optimizer": 2 * weights,
+        "ema": weights if run.train.ema else 0,
+        "puzzle_table": 4 * parameters["table"],
+        "carry": traced["carry"] * rows,
+        "activations": traced["activations"] * -(-rows // run.train.accumulate) + traced["activations_fixed"],
+    }
+
+
+def _time(
+    run: RunFile, per_update: int, updates: int, processes: int, gpu: str | None, rate: float | None
+) -> dict[str, Any] | None:
+    """Return the estimated time of the training and what it rests on; None when there is nothing to go by."""
+    if gpu is not None:
+        name = gpu.upper().replace(" ", "").replace("-", "")
+        if name not in PEAK_TFLOPS:
+            raise SpecError(f"--gpu: {gpu!r} is not known", next=f"one of {', '.join(PEAK_TFLOPS)}; or give --rate")
+        seconds = per_update / (PEAK_TFLOPS[name] * 1e12 * UTILISATION * processes)
+        basis = f"{processes} x {name} at {UTILISATION:.0%} of {PEAK_TFLOPS[name]} TFLOP/s (assumed)"
+        rate = run.train.batch_size / seconds
+    elif rate is not None:
+        basis = "the given rate"
+    else:
+        rates = [
+            line["rows_per_second"] for line in read_lines(RunDirectory.of(run).metrics) if line["kind"] == "train"
+        ]
+        if not rates:
+            return None
+        rate, basis = sorted(rates)[len(rates) // 2], "the median rate of this run so far"
+    return {
+        "updates": updates,
+        "rows_per_second": rate,
+        "seconds": updates * run.train.batch_size / rate,
+        "basis": basis,
+    }
+
+
+def _table(found: dict[str, Any]) -> str:
+    lines = [f"{found['name']} ({found['family']})"]
+    data = found["data"]
+    source = "as built" if data["built"] else "estimated: the data set is not built yet"
+    lines.append(f"  data        {data['rows']:,} rows of {data['cells']} cells, {data['groups']:,} groups ({source})")
+    names = {"trainable": "trainable", "table": "puzzle table", "buffers": "buffers", "total": "total"}
+    lines += [f"  parameters  {found['parameters'][key]:>15,}  {text}" for key, text in names.items()]
+    lines += [f"  FLOPs       {value:>15.3g}  {key.replace('_', ' ')}" for key, value in found["flops"].items()]
+    lines += [f"  memory      {_size(value):>15}  {key.replace('_', ' ')}" for key, value in found["memory"].items()]
+    lines += [f"  disk        {_size(value):>15}  {key}" for key, value in found["disk"].items()]
+    if found["processes"] > 1:
+        lines.append(f"  memory is per process, {found['processes']} processes")
+    time = found["time"]
+    if time is None:
+        lines.append("  time        give --gpu NAME or --rate ROWS_PER_SECOND")
+    else:
+        hours = time["seconds"] / 3600
+        length = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
+        lines.append(f"  time        {length:>15}  for {time['updates']:,} updates, by {time['basis']}")
+    return "\n".join(lines)
+
+
+def _size(count: int) -> str:
+    value = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.2f} GiB"

@@ -1,0 +1,1 @@
+"""What solved rows are worth: scores by evaluator."""

@@ -1,0 +1,60 @@
+"""Rows of a split as small grids of numbers, for people to look at."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.data.grid import decode
+from trainer.data.manifest import Grid
+from trainer.data.store import Split
+from trainer.evaluators.exact import Solved
+
+Picture = list[list[int]]
+
+
+def show_rows(name: str, split: Split, solved: Solved, grid: Grid, identifiers: list[str]) -> list[dict[str, Any]]:
+    """Return one entry per row that `solved` has predictions of: set, row, puzzle, question, truth, prediction."""
+    shown = []
+    ignored = split.metadata.ignore_label_id
+    for row, cells in sorted(solved.predictions.items()):
+        labels = np.asarray(split.labels[row])
+        labelled = labels != ignored if ignored is not None else np.ones(len(labels), bool)
+        identifier = int(split.row_identifiers[row])
+        shown.append(
+            {
+                "set": name,
+                "row": row,
+                "puzzle": identifiers[identifier] if identifier < len(identifiers) else str(identifier),
+                "exact": bool((cells == labels)[labelled].all()),
+                "question": picture(np.asarray(split.inputs[row]), grid),
+                "truth": picture(labels, grid),
+                "prediction": picture(cells, grid),
+            }
+        )
+    return shown
+
+
+def picture(tokens: npt.NDArray[Any], grid: Grid) -> Picture:
+    """Return a row of tokens [L] as lists of numbers.
+
+    ARC: colours 0..9 of the grid it shows. Sudoku: digits, 0 for a blank. Others: the tokens themselves.
+    """
+    if grid.kind == "arc":
+        cells = decode(_upper_left(tokens, grid)).astype(np.int64)
+    else:
+        cells = np.asarray(tokens, dtype=np.int64).reshape(grid.height, grid.width)
+    rows: Picture = ((cells - 1).clip(min=0) if grid.kind == "sudoku" else cells).tolist()
+    return rows
+
+
+def _upper_left(tokens: npt.NDArray[Any], grid: Grid) -> npt.NDArray[Any]:
+    """Move an ARC grid that stands anywhere on its canvas to the upper left corner."""
+    canvas = np.asarray(tokens).reshape(grid.height, grid.width)
+    filled = np.argwhere(canvas > 0)
+    if len(filled) == 0:
+        return np.asarray(tokens)
+    down, right = filled.min(0)
+    moved = np.zeros_like(canvas)
+    moved[: grid.height - down, : grid.width - right] = canvas[down:, right:]
+    return moved.ravel()

@@ -1,0 +1,38 @@
+"""The model families. A family is one line in `FAMILIES` and one file beside this one."""
+
+from importlib import import_module
+from typing import Protocol, cast
+
+from torch import nn
+
+from trainer.models.base import Batch, Carry, Draws, Step
+from trmkit.spec.model import ModelSection
+
+FAMILIES = {
+    "trm": "trainer.models.trm:build",
+}
+
+
+class Model(Protocol):
+    """What the trainer knows about a family. It is also an `nn.Module`."""
+
+    calls_per_update: int
+    """Supervised steps before the weights are updated."""
+    max_steps: int
+    """Most supervision steps a row is worked on."""
+
+    def __call__(self, carry: Carry | None, batch: Batch, draws: Draws | None = None) -> Step:
+        """Work one supervised step."""
+
+    def initial_carry(self, batch: Batch) -> Carry | None:
+        """Return a carry in which every row is halted."""
+
+
+class TrainableModel(nn.Module, Model):
+    """The type of every family: a module with the interface above."""
+
+
+def build(cfg: ModelSection, vocab: int, cells: int, identifiers: int) -> TrainableModel:
+    """Build the family that `cfg` names; its weights come from torch's global generator."""
+    module, function = FAMILIES[cfg.family].split(":")
+    return cast(TrainableModel, getattr(import_module(module), function)(cfg, vocab, cells, identifiers))

@@ -1,0 +1,73 @@
+"""The one interface between a model family and the trainer.
+
+Legend: `B` rows worked on in one call, `L` cells of a puzzle, `V` kinds of tokens.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Carry = dict[str, Tensor]
+"""State of the rows being worked on: every tensor has rows first, so a carry can be cut, joined and saved by rows.
+
+`halted` (bool [B]) says which rows are final and take new data at the next call.
+"""
+
+Batch = dict[str, Tensor]
+"""`inputs` [B, L] and `labels` [B, L] (integers, label -100 is ignored), `puzzle_identifiers` [B]."""
+
+IGNORED_LABEL = -100
+
+
+class Step(NamedTuple):
+    """What one supervised step gives back."""
+
+    loss: Tensor
+    """Scalar, summed over rows."""
+    carry: Carry | None
+    """State of the rows, detached. None: every row is final."""
+    outputs: dict[str, Tensor]
+    """`logits` [B, L, V], `preds` [B, L] and `q_halt` [B] (float32), all detached."""
+    metrics: dict[str, Tensor]
+    """Sums over rows that became final, and their `count`; the `*_loss` ones are sums over all rows."""
+
+
+class Draws:
+    """Random numbers for one step. A row gets the same ones however the rows are spread over processes and parts."""
+
+    def __init__(self, seed: int, step: int, rows: slice, total: int, device: torch.device) -> None:
+        """Draw for `rows` out of `total` rows; the numbers are a function of `seed`, `step` and the row alone."""
+        self._generator = torch.Generator().manual_seed((seed << 32 | step) & (1 << 63) - 1)
+        self._rows, self._total, self._device = rows, total, device
+
+    def uniform(self) -> Tensor:
+        """Return float32 [B] in [0, 1)."""
+        return torch.rand(self._total, generator=self._generator)[self._rows].to(self._device, non_blocking=True)
+
+    def integers(self, low: int, high: int) -> Tensor:
+        """Return int32 [B] in low..high-1."""
+        drawn = torch.randint(low, high, (self._total,), generator=self._generator, dtype=torch.int32)
+        return drawn[self._rows].to(self._device, non_blocking=True)
+
+
+class SparseEmbedding(nn.Module):
+    """A table of vectors of which a batch touches a few rows. It is a buffer; `optim.SparseSignSGD` trains it.
+
+    In training mode every look-up leaves its gradient behind in `touched`, for the optimizer to take.
+    """
+
+    weights: Tensor
+
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.zeros(rows, width))
+        self.touched: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, identifiers: Tensor) -> Tensor:
+        """Return [B, width] (float32) for `identifiers` [B]."""
+        vectors = self.weights[identifiers.long()]
+        if self.training and torch.is_grad_enabled():
+            vectors = vectors.detach().requires_grad_()
+            self.touched.append((identifiers, vectors))
+        return vectors

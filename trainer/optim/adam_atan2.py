@@ -1,0 +1,64 @@
+"""Adam-atan2 (arXiv 2407.05872) with the formula of the package adam-atan2 0.0.3, in plain torch.
+
+    p <- p (1 - lr wd);  m <- m + (1 - b1)(g - m);  v <- v + (1 - b2)(g^2 - v)
+    p <- p - lr / (1 - b1^t) * atan2(m, sqrt(v) / sqrt(1 - b2^t))
+
+There is no epsilon, and multiplying every gradient by a constant changes nothing. Other packages of the same name put
+the first bias correction inside atan2 or multiply by 1.27: their steps differ by up to 27 %.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class AdamATan2(torch.optim.Optimizer):
+    """Adam-atan2 with decoupled weight decay on every parameter it is given."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.95),
+        weight_decay: float = 0.1,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        if closure is not None:
+            raise TypeError("AdamATan2 takes no closure")
+        for group in self.param_groups:
+            by_age: dict[int, list[Tensor]] = {}
+            for p in group["params"]:
+                if p.grad is not None:
+                    by_age.setdefault(self._grow_older(p), []).append(p)
+            for age, params in by_age.items():
+                self._update(params, [p.grad for p in params if p.grad is not None], age, group)
+
+    def _grow_older(self, p: Tensor) -> int:
+        """Count one more update of `p`; return how many that makes."""
+        state = self.state[p]
+        if not state:
+            state |= {"step": 0, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+        state["step"] += 1
+        return int(state["step"])
+
+    def _update(self, params: list[Tensor], grads: list[Tensor], t: int, group: dict[str, Any]) -> None:
+        b1, b2 = group["betas"]
+        lr = group["lr"]
+        means = [self.state[p]["exp_avg"] for p in params]
+        squares = [self.state[p]["exp_avg_sq"] for p in params]
+        torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
+        torch._foreach_lerp_(means, grads, 1 - b1)
+        torch._foreach_mul_(squares, b2)
+        torch._foreach_addcmul_(squares, grads, grads, 1 - b2)
+        roots = torch._foreach_sqrt(squares)
+        torch._foreach_div_(roots, math.sqrt(1 - b2**t))
+        for mean, root in zip(means, roots, strict=True):
+            torch.atan2(mean, root, out=root)
+        torch._foreach_add_(params, roots, alpha=-lr / (1 - b1**t))

@@ -1,0 +1,57 @@
+"""SignSGD on the few rows of a puzzle table that a batch touched.
+
+Legend: `B` rows of the batch over all processes, `W` width of the table.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from trainer.models.base import SparseEmbedding
+
+
+class SparseSignSGD:
+    """`w <- w (1 - lr wd) - lr sign(g)`, where g sums the gradients of all rows of the batch with that identifier.
+
+    Identifiers that are not in the batch keep their vector, and are not decayed.
+    """
+
+    def __init__(self, table: SparseEmbedding, weight_decay: float) -> None:
+        self.table, self.weight_decay = table, weight_decay
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Take the gradients that the look-ups since the last step left behind, on every process, and update."""
+        touched = [(ids, vectors.grad) for ids, vectors in self.table.touched if vectors.grad is not None]
+        self.table.touched.clear()
+        if not touched:
+            return
+        ids = _from_all_processes(torch.cat([ids for ids, _ in touched]))
+        grads = _from_all_processes(torch.cat([grad for _, grad in touched]))
+        sign_sgd(self.table.weights, ids, grads, lr, self.weight_decay)
+
+
+def sign_sgd(weights: Tensor, ids: Tensor, grads: Tensor, lr: float, weight_decay: float) -> None:
+    """Update `weights` [N, W] in place from `grads` [B, W] of the rows `ids` [B]; never waits for the device.
+
+    Gradients of equal identifiers are summed. Places left over because of them repeat the first identifier's update:
+    they write the same value to the same row, so that every tensor keeps its size.
+    """
+    ordered, order = ids.long().sort(stable=True)
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    place = first.cumsum(0) - 1
+    sums = torch.zeros_like(grads).index_add_(0, place, grads[order])
+    unique = torch.zeros_like(ordered).scatter_(0, place, ordered)
+    places = torch.arange(len(ids), device=ids.device)
+    used = torch.where(places <= place[-1], places, 0)
+    unique, sums = unique[used], sums[used]
+    weights[unique] = weights[unique] * (1 - lr * weight_decay) - lr * sums.sign()
+
+
+def _from_all_processes(part: Tensor) -> Tensor:
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return part
+    parts = [torch.empty_like(part) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, part.contiguous())
+    return torch.cat(parts)

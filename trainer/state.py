@@ -1,0 +1,265 @@
+"""Everything that training changes: one update of it, and its way into and out of a checkpoint.
+
+Legend: `G` rows over all processes (the global batch), `B` rows of this process.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer import optim
+from trainer.checkpoint import Checkpoint, Files
+from trainer.data.store import Metadata
+from trainer.data.stream import Stream
+from trainer.dist import World, seed_all
+from trainer.models import TrainableModel
+from trainer.models import build as build_model
+from trainer.models.base import Batch, Carry, Draws, SparseEmbedding
+from trainer.optim.ema import WeightAverage
+from trainer.optim.schedule import learning_rate
+from trainer.optim.sign_sgd import SparseSignSGD
+from trmkit.errors import CheckpointError, SpecError
+from trmkit.spec.run import RunFile
+
+
+def total_steps(run: RunFile, data: Metadata) -> int:
+    """Return the updates of the whole training."""
+    if run.train.steps is not None:
+        return run.train.steps
+    epochs = run.train.epochs or 0
+    return int(epochs * data.total_groups * data.mean_puzzle_examples / run.train.batch_size)
+
+
+def make_model(run: RunFile, data: Metadata, device: torch.device) -> TrainableModel:
+    """Return the freshly initialised model of `run` for `data`, on `device`."""
+    if device.type == "mps" and run.model.loss == "stablemax" and run.model.loss_dtype == "float64":
+        raise SpecError("model.loss_dtype: MPS has no float64", next="--set model.loss_dtype=float32")
+    seed_all(run.seed)
+    model = build_model(run.model, data.vocab_size, data.seq_len, data.num_puzzle_identifiers)
+    return model.to(device)
+
+
+@dataclass
+class Update:
+    """What one update reports, still on the device."""
+
+    metrics: dict[str, Tensor]
+    """Sums over this process's rows that became final, their `count`, and sums of losses over all its rows."""
+    grad_norm: Tensor
+    lr: float
+
+
+class TrainState:
+    """Model, average, optimizers, stream of rows, rows being worked on, and how many updates were made."""
+
+    def __init__(self, run: RunFile, model: TrainableModel, stream: Stream, world: World, total: int) -> None:
+        self.run, self.model, self.stream, self.world, self.total = run, model, stream, world, total
+        self.step = 0
+        self.seconds = 0.0
+        self.evaluated = 0
+        share = run.train.batch_size // world.size
+        if run.train.batch_size % (world.size * run.train.accumulate):
+            raise SpecError(
+                f"train.batch_size: {run.train.batch_size} cannot be divided over {world.size} processes"
+                f" in {run.train.accumulate} parts",
+                next="choose a batch size that is a multiple of both",
+            )
+        size = share // run.train.accumulate
+        self.parts = [slice(at, at + size) for at in range(0, share, size)]
+        self.optimizer = optim.build(model, run.train)
+        tables = [module for module in model.modules() if isinstance(module, SparseEmbedding)]
+        self.tables = [SparseSignSGD(table, run.train.puzzle_emb_weight_decay) for table in tables]
+        self.ema = WeightAverage(model, run.train.ema) if run.train.ema else None
+        self.carries: list[Carry | None] = [None] * len(self.parts)
+        self.bad_step = torch.zeros((), dtype=torch.int64, device=world.device)
+
+    def update(self) -> Update:
+        """Make one update of the weights; nothing waits for the device."""
+        cfg = self.run.train
+        self.step += 1
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics: dict[str, Tensor] = {}
+        for call in range(self.model.calls_per_update):
+            self._supervise((self.step - 1) * self.model.calls_per_update + call, metrics)
+        norm = self._reduce_gradients()
+        self.bad_step = torch.where((self.bad_step == 0) & ~torch.isfinite(norm), self.step, self.bad_step)
+        lr = self._learning_rate(cfg.lr)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        for table in self.tables:
+            table.step(self._learning_rate(cfg.puzzle_emb_lr))
+        if self.ema:
+            self.ema.update()
+        return Update(metrics, norm, lr)
+
+    def _learning_rate(self, peak: float) -> float:
+        cfg = self.run.train
+        return learning_rate(
+            self.step, peak=peak, warmup=cfg.warmup_steps, total=self.total, min_ratio=cfg.lr_min_ratio
+        )
+
+    def _supervise(self, call: int, metrics: dict[str, Tensor]) -> None:
+        """Work one supervised step on every part of the batch and add up gradients and metrics."""
+        total = self.run.train.batch_size
+        first = self.world.rows(total).start
+        batch = self.stream.next(self._free())
+        for index, part in enumerate(self.parts):
+            rows = slice(first + part.start, first + part.stop)
+            draws = Draws(self.run.seed, call, rows, total, self.world.device)
+            step = self.model(self.carries[index], _cut(batch, part), draws)
+            (step.loss / total).backward()
+            self.carries[index] = step.carry
+            for name, value in step.metrics.items():
+                metrics[name] = metrics[name] + value if name in metrics else value
+
+    def _free(self) -> Tensor | None:
+        carries = [carry for carry in self.carries if carry is not None]
+        return torch.cat([carry["halted"] for carry in carries]) if carries else None
+
+    def _reduce_gradients(self) -> Tensor:
+        """Sum the gradients over the processes; return their norm, after clipping them to `grad_clip`.
+
+        One flat all-reduce rather than DDP: the loss is already divided by the global batch, the puzzle table lives
+        outside autograd's parameters, and 7M gradients fit one message; rows that halt unevenly cannot make it hang.
+        """
+        grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+        if self.world.size > 1:
+            flat = torch.cat([grad.flatten() for grad in grads])
+            self.world.sum(flat)
+            parts = torch.split(flat, [grad.numel() for grad in grads])
+            for grad, part in zip(grads, parts, strict=True):
+                grad.copy_(part.view_as(grad))
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        if self.run.train.grad_clip is not None:
+            torch._foreach_mul_(grads, (self.run.train.grad_clip / (norm + 1e-6)).clamp(max=1.0))
+        return norm
+
+    def capture(self) -> tuple[Files, Files]:
+        """Return what the first process saves, and what every process saves of its own."""
+        tensors, numbers = _optimizer_state(self.model, self.optimizer)
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "evaluated": self.evaluated,
+            "batch_size": self.run.train.batch_size,
+            "processes": self.world.size,
+            "stream": self.stream.state(),
+            "optimizer": numbers,
+        }
+        shared: Files = {
+            "model.safetensors": self.model.state_dict(),
+            "optimizer.safetensors": tensors,
+            "state.json": state,
+        }
+        if self.ema:
+            shared["ema.safetensors"] = dict(self.ema.shadow)
+        rank = f"rank{self.world.rank}"
+        return shared, {f"{rank}.safetensors": self._joined_carry() | _torch_rng(), f"{rank}.json": _other_rng()}
+
+    def restore(self, checkpoint: Checkpoint) -> list[str]:
+        """Go on from `checkpoint`; return what had to be dropped, in words."""
+        state = checkpoint.json("state.json")
+        device = str(self.world.device)
+        load_weights(self.model, checkpoint.tensors("model.safetensors", device), checkpoint)
+        _restore_optimizer(self.model, self.optimizer, checkpoint.tensors("optimizer.safetensors", device), state)
+        if self.ema and "ema.safetensors" in checkpoint.files:
+            for name, value in checkpoint.tensors("ema.safetensors", device).items():
+                self.ema.shadow[name].copy_(value)
+        self.step, self.seconds, self.evaluated = state["step"], state["seconds"], state["evaluated"]
+        self.stream.restore(state["stream"])
+        return self._restore_rows(checkpoint, state)
+
+    def _joined_carry(self) -> dict[str, Tensor]:
+        carries = [carry for carry in self.carries if carry is not None]
+        return {f"carry/{name}": torch.cat([carry[name] for carry in carries]) for name in (carries or [{}])[0]}
+
+    def _restore_rows(self, checkpoint: Checkpoint, state: dict[str, Any]) -> list[str]:
+        dropped = []
+        if state["batch_size"] == self.run.train.batch_size:
+            rows = [checkpoint.tensors(f"rank{rank}.safetensors") for rank in range(state["processes"])]
+            names = [name.removeprefix("carry/") for name in rows[0] if name.startswith("carry/")]
+            mine = self.world.rows(state["batch_size"])
+            whole = {name: torch.cat([part[f"carry/{name}"] for part in rows])[mine] for name in names}
+            if whole:
+                here = {name: value.to(self.world.device) for name, value in whole.items()}
+                self.carries = [_cut(here, part) for part in self.parts]
+        else:
+            sizes = f"the batch has {self.run.train.batch_size} rows, it had {state['batch_size']}"
+            dropped.append(f"the rows being worked on: {sizes}")
+        if state["processes"] == self.world.size:
+            rank = f"rank{self.world.rank}"
+            _restore_rng(checkpoint.tensors(f"{rank}.safetensors"), checkpoint.json(f"{rank}.json"))
+        else:
+            dropped.append(
+                f"the state of the global random generators: there are {self.world.size} processes instead of"
+                f" {state['processes']} (rows, data order and draws go on as they were)"
+            )
+        return dropped
+
+
+def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], checkpoint: Checkpoint) -> None:
+    """Load `tensors` into `model`. CheckpointError: names or shapes are another model's."""
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if wanted != found:
+        differing = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
+        raise CheckpointError(
+            f"{checkpoint.path}: belongs to another model; {differing[0]} is {found.get(differing[0], 'missing')}"
+            f" instead of {wanted.get(differing[0], 'absent')}, and {len(differing) - 1} more differ",
+            next="use the run file that the checkpoint was made with",
+        )
+    model.load_state_dict(tensors)
+
+
+def _cut(batch: Batch, part: slice) -> Batch:
+    return {name: value[part] for name, value in batch.items()}
+
+
+def _optimizer_state(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    tensors, numbers = {}, {}
+    for name, p in model.named_parameters():
+        for key, value in optimizer.state.get(p, {}).items():
+            if isinstance(value, Tensor):
+                tensors[f"{name}/{key}"] = value
+            else:
+                numbers[f"{name}/{key}"] = value
+    return tensors, numbers
+
+
+def _restore_optimizer(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], state: dict[str, Any]
+) -> None:
+    params = dict(model.named_parameters())
+    for path, value in {**tensors, **state["optimizer"]}.items():
+        name, _, key = path.rpartition("/")
+        optimizer.state[params[name]][key] = value
+
+
+def _torch_rng() -> dict[str, Tensor]:
+    states = {"rng/torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["rng/cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _other_rng() -> dict[str, Any]:
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    return {"python": random.getstate(), "numpy": [kind, np.asarray(keys).tolist(), position, has_gauss, gauss]}
+
+
+def _restore_rng(tensors: dict[str, Tensor], others: dict[str, Any]) -> None:
+    torch.set_rng_state(tensors["rng/torch"])
+    if torch.cuda.is_available() and "rng/cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["rng/cuda"])
+    version, internal, gauss = others["python"]
+    random.setstate((version, tuple(internal), gauss))
+    kind, keys, *rest = others["numpy"]
+    np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), *rest))

@@ -1,0 +1,225 @@
+"""The training loop: build, resume, update, log, evaluate, save."""
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainer import checkpoint, data
+from trainer.data.store import Split, read_split
+from trainer.data.stream import Stream, fits_on_device
+from trainer.dist import Stopped, StopSignal, World
+from trainer.environment import describe_environment
+from trainer.evaluate import evaluate_sample
+from trainer.metrics import MetricsLog, open_log
+from trainer.models.prepare import prepare
+from trainer.progress import TrainingProgress, say
+from trainer.state import TrainState, Update, make_model, total_steps
+from trmkit.errors import CheckpointError, TrainError
+from trmkit.spec.run import RunFile
+from trmkit.store.layout import RunDirectory
+
+
+def train(run: RunFile, directory: RunDirectory, world: World) -> int:
+    """Train `run` to its last update and return that update's number; goes on from the newest checkpoint.
+
+    Raises `Stopped` when a signal asked for it, after saving; TrainError when the loss is not finite.
+    """
+    train_split, test_split = open_data(run, world)
+    state = build_state(run, train_split, world)
+    resume(state, directory)
+    with StopSignal().listening() as stop, Session(state, directory, stop) as session:
+        while True:
+            stop.check(world)
+            session.evaluate_if_due(test_split)
+            session.save_if_due()
+            if state.step >= state.total:
+                break
+            session.note(state.update())
+        session.save()
+    return state.step
+
+
+def open_data(run: RunFile, world: World) -> tuple[Split, Split]:
+    """Return the training and the test split of `run`, built by the first process if need be."""
+    root = Path(run.storage.data)
+    if world.first:
+        data.build(run.data, root)
+    world.wait()
+    folder = data.build(run.data, root)
+    return read_split(folder, "train"), read_split(folder, "test")
+
+
+def build_state(run: RunFile, split: Split, world: World) -> TrainState:
+    """Return the state before the first update."""
+    model = make_model(run, split.metadata, world.device)
+    prepare(model, run.train)
+    on_device = fits_on_device(split, world.device, run.train.data_on_device)
+    stream = Stream(split, run.seed, run.train.batch_size, world, on_device=on_device)
+    return TrainState(run, model, stream, world, total_steps(run, split.metadata))
+
+
+def resume(state: TrainState, directory: RunDirectory) -> None:
+    """Go on from the newest checkpoint that is whole; say so, and say what was dropped."""
+    refused: list[str] = []
+    found = checkpoint.newest(directory.checkpoints, refused)
+    notes = [f"not used: {reason}" for reason in refused]
+    if found is not None:
+        dropped = state.restore(found)
+        notes += [f"resumed from step {found.step}", *(f"dropped {what}" for what in dropped)]
+    elif refused:
+        raise CheckpointError(
+            "no checkpoint of this run is whole:\n    " + "\n    ".join(refused),
+            next=f"restore one, or delete {directory.checkpoints} to start from the beginning",
+        )
+    if state.world.first:
+        for note in notes:
+            say(note)
+
+
+class Session:
+    """One stretch of training, from a start to the end or to the next interruption: what happens between updates."""
+
+    def __init__(self, state: TrainState, directory: RunDirectory, stop: StopSignal) -> None:
+        self.state, self.directory, self.stop = state, directory, stop
+        self.saved = state.step
+        self.saved_at = time.monotonic()
+        self.meter = Meter(state)
+        self.log: MetricsLog = MetricsLog([])
+        self.progress = TrainingProgress(state.total, state.step, visible=state.world.first)
+
+    def __enter__(self) -> "Session":
+        world = self.state.world
+        if world.first:
+            self.directory.checkpoints.mkdir(parents=True, exist_ok=True)
+            describe_environment(self.directory, world)
+        self.log = open_log(
+            self.state.run, self.directory, self.state.step, first=world.first, local_first=world.local_rank == 0
+        )
+        self.progress.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if isinstance(error, Stopped):
+                self.save()
+                self.progress.say(f"{error}; saved at step {self.state.step}")
+        finally:
+            self.progress.__exit__(None, None, None)
+            self.log.close()
+
+    def note(self, update: Update) -> None:
+        """Count an update, log when due. TrainError: it was not finite."""
+        run, step = self.state.run, self.state.step
+        self.meter.add(update)
+        due = step % run.train.log.every_steps == 0 or step == self.state.total
+        if due or self.state.world.device.type == "cpu":
+            self._refuse_what_is_not_finite()
+        if due:
+            numbers = self.meter.read()
+            self.log.write("train", step, numbers)
+            self.progress.show(step, numbers)
+
+    def evaluate_if_due(self, split: Split) -> None:
+        """Score the averaged weights on a part of the test set; keep the checkpoint if it is the best so far."""
+        state, options = self.state, self.state.run.evaluate
+        if not options.every_steps or state.step % options.every_steps or state.step == state.evaluated:
+            return
+        self._refuse_what_is_not_finite()
+        started = time.monotonic()
+        numbers = evaluate_sample(state, split, self.stop)
+        self.meter.pause(time.monotonic() - started)
+        state.evaluated = state.step
+        self.log.write("eval", state.step, numbers)
+        self.progress.say(f"step {state.step}: test exact accuracy {numbers['exact_accuracy']:.4f}")
+        best = checkpoint.read_best(self.directory.checkpoints)
+        value = numbers[options.best_metric]
+        if best is None or best["step"] >= state.step or value > best["value"]:
+            self.save()
+            if state.world.first:
+                checkpoint.write_best(self.directory.checkpoints, state.step, options.best_metric, value)
+
+    def save_if_due(self) -> None:
+        """Save when enough updates were made or enough minutes have passed; all processes decide alike."""
+        when = self.state.run.train.checkpoint
+        by_steps = bool(when.every_steps) and self.state.step % (when.every_steps or 1) == 0
+        by_time = when.every_minutes is not None and time.monotonic() - self.saved_at >= 60 * when.every_minutes
+        if by_steps or (when.every_minutes is not None and self.state.world.largest(int(by_time))):
+            self.save()
+
+    def save(self) -> None:
+        """Save the state unless this very state is saved already. TrainError: it is not finite."""
+        if self.state.step == self.saved:
+            return
+        self._refuse_what_is_not_finite()
+        started = time.monotonic()
+        self.state.seconds = self.meter.seconds()
+        root, world = self.directory.checkpoints, self.state.world
+        checkpoint.save(root, self.state.step, *self.state.capture(), world)
+        if world.first:
+            checkpoint.prune(root, self.state.run.train.checkpoint.keep)
+        self.saved, self.saved_at = self.state.step, time.monotonic()
+        self.meter.pause(self.saved_at - started)
+
+    def _refuse_what_is_not_finite(self) -> None:
+        bad = self.state.world.largest(int(self.state.bad_step))
+        if bad:
+            last = f"the last good checkpoint is of step {self.saved}" if self.saved else "no checkpoint was made yet"
+            self.log.write("stopped", self.state.step, {"not_finite_at": bad})
+            raise TrainError(
+                f"the gradient of update {bad} is not finite; training stopped and {last}",
+                next="lower train.lr, set train.grad_clip, or lengthen train.warmup_steps, then run again",
+            )
+
+
+class Meter:
+    """Adds up what updates report, on the device, until a line of log is due."""
+
+    def __init__(self, state: TrainState) -> None:
+        self._state = state
+        self._before = state.seconds
+        self._started = time.monotonic()
+        self._paused = 0.0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._updates, self._lr, self._since = 0, 0.0, self.seconds()
+
+    def add(self, update: Update) -> None:
+        """Add one update."""
+        for name, value in {**update.metrics, "grad_norm": update.grad_norm}.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._updates += 1
+        self._lr = update.lr
+
+    def pause(self, seconds: float) -> None:
+        """Leave out `seconds` that did not go into training."""
+        self._paused += seconds
+
+    def seconds(self) -> float:
+        """Return the seconds of training so far, over all interruptions, without evaluations and saves."""
+        return self._before + time.monotonic() - self._started - self._paused
+
+    def read(self) -> dict[str, float]:
+        """Return the means over all processes since the last call; this waits for the device."""
+        world, batch = self._state.world, self._state.run.train.batch_size
+        precision = torch.float32 if world.device.type == "mps" else torch.float64
+        norm = float(self._sums.pop("grad_norm")) / self._updates
+        sums = world.sum(torch.stack([value.to(precision) for value in self._sums.values()])).tolist()
+        totals = dict(zip(self._sums, sums, strict=True))
+        finished = max(totals.pop("count"), 1.0)
+        rows = batch * self._updates * self._state.model.calls_per_update
+        means = {name: value / (rows if name.endswith("_loss") else finished) for name, value in totals.items()}
+        seconds = self.seconds() - self._since
+        numbers = {
+            **means,
+            "grad_norm": norm,
+            "lr": self._lr,
+            "rows_per_second": rows / seconds,
+            "step_seconds": seconds / self._updates,
+            "seconds": self.seconds(),
+        }
+        self._clear()
+        return numbers

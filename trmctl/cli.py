@@ -1,0 +1,72 @@
+"""The list of commands. A command's file is imported when the command is used, so `--help` stays quick."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from trmctl.errors import exit_code
+from trmkit import __version__
+
+COMMANDS = {
+    "init": "Write a first run file, with comments.",
+    "validate": "Check a run file; say everything that is wrong with it at once.",
+    "explain": "Say what a key of the run file means, and what it may be.",
+    "schema": "Print the JSON schema of the run file, for editors.",
+    "run": "Build, train, evaluate and report here; go on where it stopped.",
+    "describe": "Show the model of a run file: parts, sizes, what a step costs.",
+    "report": "Make the report page of a run again.",
+    "compare": "Put runs side by side.",
+}
+"""Every command: `trmctl/commands/<name>.py` holds it as `command`. The line is its short help."""
+
+
+class Commands(click.Group):
+    """A group whose commands are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"trmctl.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; suggest one when the name is wrong."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], COMMANDS, n=1)
+            suggestion = f"; did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"there is no command {args[0]!r}{suggestion}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or run file, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.",
+)
+@click.version_option(__version__, prog_name="trmctl", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Train Tiny Recursive Models from one run file.
+
+    Start with `trmctl init`, then `trmctl run -c run.yaml`.
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(exit_code(lambda: cli.main(argv, prog_name="trmctl", standalone_mode=False)))

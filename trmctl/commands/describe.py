@@ -1,0 +1,28 @@
+"""`trmctl describe`."""
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from trmctl.files import write_whole
+from trmctl.options import output_option, run_file_options
+from trmctl.stages import Trainer, require_trainer, run_one
+
+
+@click.command("describe")
+@run_file_options
+@output_option("table", "json")
+@click.option("--gpu", metavar="NAME", help="Estimate the time on this GPU.")
+@click.option("--rate", metavar="ROWS", help="Estimate the time from this many rows per second.")
+def command(config: str, overrides: tuple[str, ...], output: str, gpu: str | None, rate: str | None) -> int:
+    """Show the model of a run file: parts, sizes, what a step costs."""
+    from trmkit.spec.load import dump, load
+
+    run = load(config, overrides)
+    require_trainer()
+    with tempfile.TemporaryDirectory(prefix="trmctl-") as folder:
+        resolved = Path(folder) / "describe.yaml"
+        write_whole(resolved, dump(run))
+        extra = [*(["--gpu", gpu] if gpu else []), *(["--rate", rate] if rate else [])]
+        return run_one(Trainer().command("describe", str(resolved), "-o", output, *extra))

@@ -1,0 +1,50 @@
+"""`trmctl run`."""
+
+import shlex
+from collections.abc import Sequence
+
+import click
+
+from trmctl.options import run_file_options
+from trmctl.output import talk
+from trmctl.stages import Trainer, require_trainer, run_stages
+
+
+@click.command("run")
+@run_file_options
+@click.option("--resume", is_flag=True, help="Go on in the newest run of this name although the run file changed.")
+@click.option("--nproc", type=click.IntRange(1), default=1, show_default=True, help="Processes that train together.")
+def command(config: str, overrides: tuple[str, ...], resume: bool, nproc: int) -> int:
+    """Build, train, evaluate and report here; go on where it stopped.
+
+    The run lives in STORAGE.PATH/NAME/RUN-ID, where the id names the content of model, data, train and seed: the same
+    run file always goes on in the same place. Ctrl-C saves and stops; the same command goes on.
+
+    --resume allows changes to train (but not its optimizer and batch_size), evaluate, storage and cluster.
+    """
+    require_trainer()
+    return run(config, overrides, resume, nproc, Trainer())
+
+
+def run(config: str, overrides: Sequence[str], resume: bool, processes: int, trainer: Trainer) -> int:
+    """Do the work of `trmctl run` with this trainer; return the exit code."""
+    from trmctl.prepare import finished, prepare
+    from trmkit.spec.load import load
+
+    directory = prepare(load(config, overrides), resume)
+    if not finished(directory):
+        talk(f"run {directory.root}")
+        code = run_stages(directory.run_file, trainer, processes, again(config, overrides, resume, processes))
+        if code:
+            return code
+    click.echo(f"done, see {directory.report}")
+    return 0
+
+
+def again(config: str, overrides: Sequence[str], resume: bool, processes: int) -> str:
+    """Return the command line that goes on with a run."""
+    words = ["trmctl", "run", "-c", config]
+    words += [word for override in overrides for word in ("--set", override)]
+    words += ["--resume"] if resume else []
+    words += ["--nproc", str(processes)] if processes > 1 else []
+    return shlex.join(words)

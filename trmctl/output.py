@@ -1,0 +1,45 @@
+"""Prints data on stdout: a table for people, JSON or YAML for programs."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+
+def data(value: dict[str, Any], form: str) -> None:
+    """Print `value` as `json` or `yaml`."""
+    if form == "json":
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        return
+    from trmkit.spec.yaml_write import write
+
+    click.echo(write(value), nl=False)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table. Off a terminal nothing is cut, wrapped or coloured."""
+    from rich.console import Console
+    from rich.table import Table
+
+    on_terminal = sys.stdout.isatty()
+    console = Console(
+        width=None if on_terminal else 10_000,
+        color_system="auto" if on_terminal and not os.environ.get("NO_COLOR") else None,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
+    content = Table(*header, box=None, pad_edge=False, show_edge=False, header_style="bold")
+    for row in rows:
+        content.add_row(*row)
+    with console.capture() as capture:
+        console.print(content)
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def talk(text: str) -> None:
+    """Say something to the person, on stderr."""
+    click.echo(text, err=True)

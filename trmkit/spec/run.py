@@ -1,0 +1,51 @@
+"""The run file as a whole."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from trmkit.spec.base import NonNegativeInt, Section
+from trmkit.spec.cluster import ClusterSection
+from trmkit.spec.data import DataSection
+from trmkit.spec.evaluate import EvaluateSection
+from trmkit.spec.model import ModelSection
+from trmkit.spec.storage import StorageSection
+from trmkit.spec.train import TrainSection
+
+
+class RunFile(Section):
+    """One experiment: a model, its data, its training and evaluation, where it is kept, and the cluster it may use."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,48}[a-z0-9])?$")]
+    """Name of the experiment: lower-case letters, digits and dashes, at most 50, starting with a letter."""
+
+    model: ModelSection
+    """Which network, and its sizes."""
+
+    data: DataSection
+    """Which puzzles, and how they are made into arrays."""
+
+    train: TrainSection
+    """How the model is trained."""
+
+    evaluate: EvaluateSection = EvaluateSection()
+    """When and how the model is scored."""
+
+    storage: StorageSection = StorageSection()
+    """Where runs and built data sets live."""
+
+    cluster: ClusterSection = ClusterSection()
+    """What the run asks of a cluster; a run on this machine ignores it."""
+
+    seed: NonNegativeInt = 0
+    """Seed of the initial weights, of the order of the data and of every draw of training."""
+
+    @model_validator(mode="after")
+    def _batch_is_shared_evenly(self) -> "RunFile":
+        processes = self.cluster.nodes * max(1, self.cluster.gpus_per_node)
+        if self.train.batch_size % (processes * self.train.accumulate):
+            raise ValueError(
+                f"train.batch_size: {self.train.batch_size} is not divided by {processes} processes"
+                f" (cluster.nodes x cluster.gpus_per_node) x train.accumulate {self.train.accumulate}"
+            )
+        return self

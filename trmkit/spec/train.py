@@ -1,0 +1,119 @@
+"""The `train` section: batch, optimizer, schedule, precision of the loop, checkpoints and logging."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from trmkit.spec.base import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Sequence,
+)
+
+
+class Checkpoints(Section):
+    """When training state is saved, and what is kept."""
+
+    every_steps: PositiveInt | None = 1000
+    """Save after so many updates; null: not by steps."""
+
+    every_minutes: PositiveFloat | None = 15.0
+    """Save after so many minutes; null: not by time."""
+
+    keep: PositiveInt = 2
+    """How many of the newest checkpoints stay. The best one and the last one always stay."""
+
+
+class Logging(Section):
+    """Where the numbers of training go. `metrics.jsonl` in the run directory is always written."""
+
+    every_steps: PositiveInt = 50
+    """Updates between two lines of metrics. Metrics stay on the device in between."""
+
+    prometheus_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port of the Prometheus endpoint, opened by the first process of each machine; null: none."""
+
+    tensorboard: bool = False
+    """Also write TensorBoard event files (needs the `tensorboard` package)."""
+
+    wandb_project: str | None = None
+    """Also log to this Weights & Biases project (needs the `wandb` package; `WANDB_MODE=offline` works)."""
+
+
+class TrainSection(Section):
+    """How the model is trained."""
+
+    steps: PositiveInt | None = None
+    """Updates in all. Give either `steps` or `epochs`."""
+
+    epochs: PositiveInt | None = None
+    """Length in passes over the groups of the data set: `epochs x groups x mean examples per puzzle / batch_size`."""
+
+    batch_size: PositiveInt = 768
+    """Rows worked on at once, over all processes. The number of processes, times `accumulate`, must divide it."""
+
+    accumulate: PositiveInt = 1
+    """Parts into which each process cuts its rows, one after the other, to save memory. The update stays the same."""
+
+    optimizer: Literal["adam_atan2", "adamw"] = "adam_atan2"
+    """Adam-atan2 (arXiv 2407.05872), as in the paper, or AdamW."""
+
+    lr: PositiveFloat = 1e-4
+    """Peak learning rate."""
+
+    lr_min_ratio: Fraction = 1.0
+    """Learning rate at the end of the cosine, relative to `lr`; 1.0 keeps it constant after the warm-up."""
+
+    warmup_steps: NonNegativeInt = 2000
+    """Updates over which the learning rate grows linearly."""
+
+    betas: Annotated[Sequence[Fraction], Field(min_length=2, max_length=2)] = (0.9, 0.95)
+    """Decay of the running mean and of the running mean square of the gradient."""
+
+    weight_decay: NonNegativeFloat = 0.1
+    """Decoupled weight decay on every weight."""
+
+    puzzle_emb_lr: NonNegativeFloat = 1e-2
+    """Learning rate of the puzzle table, trained by SignSGD on the rows in the batch."""
+
+    puzzle_emb_weight_decay: NonNegativeFloat = 0.1
+    """Weight decay of the rows of the puzzle table that are in the batch."""
+
+    grad_clip: PositiveFloat | None = None
+    """Largest norm of the gradient; null: not clipped (Adam-atan2 does not depend on its scale)."""
+
+    ema: Fraction = 0.999
+    """Decay of the moving average of the weights that is evaluated and exported; 0 switches it off."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; auto takes CUDA, then MPS, then the CPU."""
+
+    threads: PositiveInt | None = None
+    """CPU threads per process; null leaves PyTorch's choice."""
+
+    compile: bool = False
+    """Compile the network's blocks with torch.compile."""
+
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass instead of keeping them."""
+
+    data_on_device: Literal["auto", "always", "never"] = "auto"
+    """Keep the training arrays in device memory; auto does when they take less than a quarter of what is free."""
+
+    checkpoint: Checkpoints = Checkpoints()
+    """When training state is saved, and what is kept."""
+
+    log: Logging = Logging()
+    """Where the numbers of training go."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "TrainSection":
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("steps: give either steps or epochs, not both and not neither")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate: {self.accumulate} does not divide batch_size {self.batch_size}")
+        return self

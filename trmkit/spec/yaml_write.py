@@ -1,0 +1,79 @@
+"""Writes plain data as YAML that `yaml_read` reads back to equal data."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from trmkit.spec.yaml_read import resolve
+
+PLAIN = re.compile(r"(\.{0,2}/|[A-Za-z_])[-A-Za-z0-9_./@+]*(:[-A-Za-z0-9_./@+]+)*")
+ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
+BOOLEANS_OF_YAML_1_1 = frozenset(["y", "n", "yes", "no", "on", "off"])
+
+
+def write(data: dict[str, Any]) -> str:
+    """Return `data` as YAML text: block mappings, and lists of scalars on one line."""
+    return "\n".join(block(data, "") if data else ["{}"]) + "\n"
+
+
+def block(data: dict[str, Any], indent: str) -> Iterator[str]:
+    """Yield the lines of a mapping."""
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            yield f"{indent}{scalar(key)}:"
+            yield from block(value, indent + "  ")
+        elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+            yield f"{indent}{scalar(key)}:"
+            yield from (f"{indent}- {flow(item)}" for item in value)
+        else:
+            yield f"{indent}{scalar(key)}: {flow(value)}"
+
+
+def flow(value: Any) -> str:
+    """Return a value on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{scalar(key)}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(flow(item) for item in value) + "]"
+    return scalar(value)
+
+
+def scalar(value: str | int | float | bool | None) -> str:
+    """Return a scalar; text is quoted where it could be taken for something else, also by a YAML 1.1 reader."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return number(value)
+    return value if is_plain(value) else quote(value)
+
+
+def number(value: int | float) -> str:
+    """Return a number that YAML 1.1 readers also take for a number: `1.0e-05`, not `1e-05`."""
+    text = repr(value)
+    if isinstance(value, float) and "e" in text and "." not in text:
+        return text.replace("e", ".0e")
+    return text
+
+
+def is_plain(text: str) -> bool:
+    """Say whether text can stand without quotes."""
+    if not PLAIN.fullmatch(text) or text.lower() in BOOLEANS_OF_YAML_1_1:
+        return False
+    try:
+        return isinstance(resolve(text), str)
+    except OverflowError:
+        return False
+
+
+def quote(text: str) -> str:
+    """Return text in double quotes."""
+    return '"' + "".join(ESCAPES.get(char) or escape(char) for char in text) + '"'
+
+
+def escape(char: str) -> str:
+    """Return one character, escaped when it cannot be seen."""
+    if char.isprintable():
+        return char
+    return f"\\u{ord(char):04x}" if ord(char) < 1 << 16 else f"\\U{ord(char):08x}"

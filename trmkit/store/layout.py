@@ -1,0 +1,59 @@
+"""The names of everything a run leaves behind, the same on a disk and in a bucket."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trmkit.spec.base import section_hash
+from trmkit.spec.run import RunFile
+from trmkit.spec.train import Checkpoints, Logging
+
+
+def run_id(run: RunFile) -> str:
+    """Name the experiment by its content: the same model, data, training and seed give the same 8 hex digits.
+
+    How often training saves and logs does not change what is trained, so it does not change the name.
+    """
+    training = run.train.model_copy(update={"checkpoint": Checkpoints(), "log": Logging()})
+    return section_hash(run.model, run.data, training, version=run.seed)[:8]
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run on a disk."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, run: RunFile) -> "RunDirectory":
+        """Return where `run` lives: `<storage.path>/<name>/<run id>`."""
+        return cls(Path(run.storage.path) / run.name / run_id(run))
+
+    @property
+    def run_file(self) -> Path:
+        """The resolved run file."""
+        return self.root / "run.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per line: the numbers of training, and of evaluation during training."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints, `step_<8 digits>` each, and `best.json`."""
+        return self.root / "checkpoints"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, device and code that produced the run."""
+        return self.root / "environment.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """The scores at the end, and rows to look at."""
+        return self.root / "eval.json"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.root / "report.html"
