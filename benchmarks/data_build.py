@@ -9,6 +9,7 @@ on fewer items; what is compared is CPU time per item. Compiling is done before 
 import hashlib
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -124,7 +125,8 @@ def plain_task(task: ArcTask, count: int, draw: np.random.RandomState) -> int:
         if len(variants) > count:
             break
     rows = [plain_encode(x, y, draw) for variant in variants for x, y in variant]
-    return len(np.stack([x for x, _ in rows])) + 0 * len(np.stack([y for _, y in rows]))
+    inputs, _labels = np.stack([x for x, _ in rows]), np.stack([y for _, y in rows])
+    return len(inputs)
 
 
 def plain_turn(grid: Array, turn: int) -> Array:
@@ -170,7 +172,7 @@ def generated_sudokus() -> None:
         wrong_guesses = np.zeros(count, np.int64)
         made = (target, puzzles, solutions, wrong_guesses)
         make_puzzles(9, layout_of(9, 3, 3), states[:1].copy(), *made)
-        seconds = cpu_seconds(lambda made=made, states=states: make_puzzles(9, layout_of(9, 3, 3), states, *made))
+        seconds = cpu_seconds(partial(make_puzzles, 9, layout_of(9, 3, 3), states, *made))
         rate = int((wrong_guesses >= target).sum()) / seconds
         print(f"generated 9 x 9, {target} wrong guesses or more: {rate:,.1f} minimal puzzles a second")
 

@@ -127,7 +127,7 @@ def choose_tasks(section: ArcData) -> tuple[list[tuple[str, ArcTask]], dict[str,
 def draw_variants(task: ArcTask, count: int, seed: int) -> Variants:
     """Draw up to `count` variants of `task` that differ from it and from each other as sets of pairs."""
     draw = generator(seed, "variants", task.name)
-    keys_of = _pair_set_keys(FlatPairs.of((*task.train, *task.test)))
+    keys_of = _PairSetKeys(FlatPairs.of((*task.train, *task.test)))
     turns, colours = np.zeros(1, np.int64), UNCHANGED[None]
     keys = keys_of(turns, colours)
     tries_left = TRIES_PER_VARIANT * count
@@ -144,7 +144,7 @@ def draw_variants(task: ArcTask, count: int, seed: int) -> Variants:
     return Variants(turns, colours)
 
 
-class _pair_set_keys:
+class _PairSetKeys:
     """Callable: 128-bit keys, uint64 [n, 2], of variants of one task; equal keys, equal sets of pairs."""
 
     def __init__(self, pairs: FlatPairs) -> None:

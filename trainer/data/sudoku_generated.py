@@ -1,7 +1,8 @@
 """Sudokus made on this machine, each with one solution; none of the test puzzles is a shuffle of a training puzzle.
 
-6 x 6 and 9 x 9 puzzles are minimal: without any one of their givens they have several solutions. Hard
-ones are looked for among the neighbours of random ones. For 4 x 4 they are drawn from the list of all puzzles that are not shuffles of each other, with every number of givens.
+6 x 6 and 9 x 9 puzzles are minimal: without any one of their givens they have several solutions. Hard ones are looked
+for among the neighbours of random ones. 4 x 4 puzzles are drawn from the list of all that are not shuffles of each
+other, with every number of givens.
 """
 
 from collections.abc import Iterator

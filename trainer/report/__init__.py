@@ -1,0 +1,1 @@
+"""Pages that show runs. They read JSON alone: no torch, no arrays."""

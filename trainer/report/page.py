@@ -1,0 +1,186 @@
+"""`report.html`: one file that shows a run to someone who was not there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from trainer.metrics import read_lines
+from trainer.report.curves import Line, calibration_chart, chart
+from trainer.report.grids import draw
+from trmkit.errors import DataError
+from trmkit.spec.load import load
+from trmkit.store.layout import RunDirectory
+
+SETS = {
+    "test": ("Held out", "rows that were never trained on"),
+    "fit": ("Trained on", "training rows as they are before augmentation"),
+    "test_blank": ("Held out, identifiers blanked", "the held-out rows again without saying which puzzle they belong to"),
+}
+
+
+def write_report(directory: RunDirectory) -> Path:
+    """Write the report of a run from what it left behind; DataError: there is no run."""
+    if not directory.run_file.is_file():
+        raise DataError(f"{directory.root}: is not a run", next="give the folder of a run")
+    page = templates().get_template("page.html.jinja").render(gather(directory))
+    draft = directory.report.with_suffix(".tmp")
+    draft.write_text(page)
+    draft.rename(directory.report)
+    return directory.report
+
+
+def templates() -> Environment:
+    """Return the page templates; everything they are given is escaped unless it is markup of ours."""
+    return Environment(
+        loader=PackageLoader("trainer.report"),
+        autoescape=select_autoescape(default_for_string=True, default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def gather(directory: RunDirectory) -> dict[str, Any]:
+    """Return what the page shows, as plain values and markup."""
+    run = load(directory.run_file)
+    lines = read_lines(directory.metrics)
+    evaluation = read_json(directory.evaluation)
+    return {
+        "name": run.name,
+        "run_id": directory.root.name,
+        "family": run.model.family,
+        "source": run.data.source,
+        "evaluation": evaluation,
+        "sets": _sets(evaluation),
+        "charts": _charts(lines, evaluation),
+        "examples": _examples(evaluation),
+        "timings": timings(lines, evaluation),
+        "environment": _flat(read_json(directory.environment) or {}),
+        "configuration": directory.run_file.read_text(),
+    }
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return what a JSON file of the run holds, None if it is not there. DataError: it is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{path}: cannot be read ({error})", next="evaluate the run again") from error
+    return content if isinstance(content, dict) else None
+
+
+def _sets(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
+    found = []
+    for name, scores in (evaluation or {}).get("sets", {}).items():
+        if scores["count"]:
+            title, meaning = SETS.get(name, (name, ""))
+            found.append({"title": title, "meaning": meaning, **scores})
+    return found
+
+
+def _charts(lines: list[dict[str, Any]], evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return title, SVG and a sentence for each chart that has something to show."""
+    train = [line for line in lines if line["kind"] == "train"]
+    tests = [line for line in lines if line["kind"] == "eval"]
+
+    def curve(name: str, source: list[dict[str, Any]], key: str, *, dots: bool = False) -> Line:
+        points = [(line["step"], line[key]) for line in source if key in line]
+        return Line(name, [x for x, _ in points], [y for _, y in points], dots)
+
+    exact = [curve("training", train, "exact_accuracy"), curve("held out", tests, "exact_accuracy", dots=True)]
+    cells = [curve("training", train, "accuracy"), curve("held out", tests, "accuracy", dots=True)]
+    drawn = [
+        ("Loss", chart([curve("training", train, "lm_loss")], x="update", y="cell loss", log=True),
+         "Mean cross-entropy of a cell, over every row in the batch."),
+        ("Whole puzzles right", chart(exact, x="update", y="part of rows", unit_range=True),
+         "Training counts rows when they halt; held out is scored with the averaged weights."),
+        ("Cells right", chart(cells, x="update", y="part of cells", unit_range=True),
+         "The same, cell by cell."),
+        ("Thinking", chart([curve("steps", train, "steps")], x="update", y="steps until halt"),
+         "Supervision steps a training row takes until the q-head calls it finished, or the limit ends it."),
+        *_step_charts(evaluation),
+    ]  # fmt: skip
+    return [{"title": title, "svg": Markup(svg), "text": text} for title, svg, text in drawn if svg]
+
+
+def _step_charts(evaluation: dict[str, Any] | None) -> list[tuple[str, str, str]]:
+    sets = {SETS.get(n, (n,))[0]: s for n, s in (evaluation or {}).get("sets", {}).items() if s["count"]}
+    by_step = [
+        Line(name, range(1, len(s["exact_accuracy_by_step"]) + 1), s["exact_accuracy_by_step"], dots=True)
+        for name, s in sets.items()
+    ]
+    bins = {name: s["calibration"]["bins"] for name, s in sets.items()}
+    return [
+        ("Right after each step", chart(by_step, x="supervision step", y="part of rows", unit_range=True),
+         "Whole puzzles right if the answer were taken after this step: what the recursion adds."),
+        ("Does it know?", calibration_chart(bins) if bins else "",
+         "Each dot is a tenth of the q-head's range; on the diagonal it is as right as it believes."),
+    ]  # fmt: skip
+
+
+def _examples(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the rows to look at, by set, each with its three pictures."""
+    if not evaluation:
+        return []
+    kind, groups = evaluation["grid"]["kind"], {}
+    for row in evaluation["examples"]:
+        question, truth, prediction = row["question"], row["truth"], row["prediction"]
+        pictures = [
+            ("question", draw(question, kind, "question", given=question)),
+            ("truth", draw(truth, kind, "truth", given=question)),
+            ("prediction", draw(prediction, kind, "prediction", truth=truth, given=question)),
+        ]
+        entry = {"puzzle": row["puzzle"], "row": row["row"], "exact": row["exact"], "verdict": _verdict(row)}
+        entry["pictures"] = [(name, Markup(svg)) for name, svg in pictures]
+        groups.setdefault(row["set"], []).append(entry)
+    return [
+        {"title": SETS.get(name, (name, ""))[0], "meaning": SETS.get(name, ("", name))[1], "rows": rows}
+        for name, rows in groups.items()
+    ]
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    truth, found = row["truth"], row["prediction"]
+    if row["exact"]:
+        return "right"
+    shape, expected = ((len(g), len(g[0]) if g else 0) for g in (found, truth))
+    if shape != expected:
+        return f"wrong size: {shape[0]} × {shape[1]} instead of {expected[0]} × {expected[1]}"
+    wrong = sum(a != b for x, y in zip(found, truth, strict=True) for a, b in zip(x, y, strict=True))
+    return f"{wrong} of {expected[0] * expected[1]} cells wrong" if wrong else "wrong outside the grid"
+
+
+def timings(lines: list[dict[str, Any]], evaluation: dict[str, Any] | None) -> dict[str, str]:
+    """Return how long the parts of a run took, in words."""
+    train = [line for line in lines if line["kind"] == "train"]
+    found = {}
+    if train:
+        rates = sorted(line["rows_per_second"] for line in train)
+        found["updates"] = f"{train[-1]['step']:,}"
+        found["training"] = duration(train[-1]["seconds"])
+        found["rows per second (median)"] = f"{rates[len(rates) // 2]:.4g}"
+    if evaluation:
+        found["evaluation"] = duration(evaluation["seconds"])
+    return found
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in words."""
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _flat(content: dict[str, Any]) -> dict[str, str]:
+    flat = {}
+    for name, value in content.items():
+        if isinstance(value, dict):
+            flat[name] = ", ".join(f"{key} {inner}" for key, inner in value.items())
+        elif value is not None:
+            flat[name] = str(value)
+    return flat
