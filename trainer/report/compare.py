@@ -69,7 +69,10 @@ def _differences(configurations: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 def _rows(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
     runs = found["runs"]
-    rows = [("updates", [f"{run['updates']:,}" for run in runs]), ("training", [duration(run["seconds"]) for run in runs])]
+    rows = [
+        ("updates", [f"{run['updates']:,}" for run in runs]),
+        ("training", [duration(run["seconds"]) for run in runs]),
+    ]
     rows.append(("rows per second", [_number(run["rows_per_second"]) for run in runs]))
     rows += [(name, [_number(run["results"][name]) for run in runs]) for name in RESULTS]
     return rows
@@ -106,11 +109,15 @@ def _write_page(found: dict[str, Any], directories: list[RunDirectory], page: Pa
         ("Loss", chart(curves("train", "lm_loss"), x="update", y="cell loss", log=True)),
         ("Whole puzzles right, held out", chart(curves("eval", "exact_accuracy"), x="update", y="part of rows")),
     ]
-    text = templates().get_template("compare.html.jinja").render(
-        names=names,
-        rows=_rows(found),
-        differences=found["differences"],
-        charts=[(title, Markup(svg)) for title, svg in charts if svg],
+    text = (
+        templates()
+        .get_template("compare.html.jinja")
+        .render(
+            names=names,
+            rows=_rows(found),
+            differences=found["differences"],
+            charts=[(title, Markup(svg)) for title, svg in charts if svg],
+        )
     )
     draft = page.with_name(f".{page.name}.tmp")
     draft.write_text(text)

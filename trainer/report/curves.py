@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 INK = "#123456"
 """Stands for the page's own text colour until the SVG is written."""
@@ -18,6 +19,7 @@ class Line:
     x: Sequence[float]
     y: Sequence[float]
     dots: bool = False
+    dashed: bool = False
 
 
 def chart(lines: Sequence[Line], *, x: str, y: str, log: bool = False, unit_range: bool = False) -> str:
@@ -27,8 +29,9 @@ def chart(lines: Sequence[Line], *, x: str, y: str, log: bool = False, unit_rang
         return ""
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    style = {
+    style: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": "trm",
         "font.size": 9,
@@ -38,15 +41,20 @@ def chart(lines: Sequence[Line], *, x: str, y: str, log: bool = False, unit_rang
         **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
     }
     with mpl.rc_context(style):
-        figure = Figure(figsize=(5.2, 2.7), layout="constrained")
+        figure = Figure(figsize=(4.4, 2.5), layout="constrained")
         axes = figure.subplots()
-        for index, line in enumerate(drawn):
-            marker = "o" if line.dots or len(line.x) < 3 else None
-            axes.plot(
-                line.x, line.y, label=line.name, color=PALETTE[index % len(PALETTE)], marker=marker, markersize=4, lw=1.6
-            )
+        colours = iter(PALETTE)
+        for line in drawn:
+            look: dict[str, Any] = {"marker": "o" if line.dots or len(line.x) < 3 else None, "markersize": 4, "lw": 1.6}
+            if line.dashed:
+                look = {"color": INK, "ls": "--", "lw": 0.8}
+            else:
+                look["color"] = next(colours)
+            axes.plot(line.x, line.y, label=line.name, **look)
         axes.set(xlabel=x, ylabel=y)
         axes.grid(axis="y", color=INK, alpha=0.15, lw=0.6)
+        if all(isinstance(value, int) for line in drawn for value in line.x):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if log:
             axes.set_yscale("log")
         if unit_range:
@@ -58,7 +66,7 @@ def chart(lines: Sequence[Line], *, x: str, y: str, log: bool = False, unit_rang
 
 def calibration_chart(sets: dict[str, list[dict[str, float]]]) -> str:
     """Return an SVG chart of how often rows were right, by what the q-head predicted; `sets` maps names to bins."""
-    lines = [Line("perfect", (0, 1), (0, 1))]
+    lines = [Line("perfect", (0.0, 1.0), (0.0, 1.0), dashed=True)]
     for name, bins in sets.items():
         lines.append(Line(name, [b["predicted"] for b in bins], [b["observed"] for b in bins], dots=True))
     return chart(lines, x="predicted probability of being right", y="right", unit_range=True)

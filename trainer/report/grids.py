@@ -36,7 +36,7 @@ def draw(cells: Cells, kind: str, label: str, *, truth: Cells | None = None, giv
     body = _digits(cells, given) if style.digits else _colours(cells, style.palette)
     wrong = _differences(cells, truth) if truth is not None else []
     marks = "".join(f'<rect class="wrong" x="{x + 0.1}" y="{y + 0.1}" width=".8" height=".8"/>' for y, x in wrong)
-    scale = max(3.0, min(20.0, 150 / max(height, width)))
+    scale = max(3.0, min(18.0, 96 / max(height, width)))
     size = f'width="{width * scale:.0f}" height="{height * scale:.0f}"'
     return (
         f'<svg class="grid" viewBox="-.05 -.05 {width + 0.1} {height + 0.1}" {size} role="img" aria-label="{label}">'
@@ -61,7 +61,9 @@ def _colours(cells: Cells, palette: tuple[str, ...]) -> str:
                 start = x
     paths = [f'<path fill="{palette[value % len(palette)]}" d="{"".join(d)}"/>' for value, d in sorted(pieces.items())]
     height, width = len(cells), len(cells[0])
-    lines = "".join(f"M0 {y}h{width}" for y in range(height + 1)) + "".join(f"M{x} 0v{height}" for x in range(width + 1))
+    lines = "".join(f"M0 {y}h{width}" for y in range(height + 1)) + "".join(
+        f"M{x} 0v{height}" for x in range(width + 1)
+    )
     return "".join(paths) + f'<path class="lines" d="{lines}"/>'
 
 

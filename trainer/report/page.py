@@ -17,7 +17,10 @@ from trmkit.store.layout import RunDirectory
 SETS = {
     "test": ("Held out", "rows that were never trained on"),
     "fit": ("Trained on", "training rows as they are before augmentation"),
-    "test_blank": ("Held out, identifiers blanked", "the held-out rows again without saying which puzzle they belong to"),
+    "test_blank": (
+        "Held out, identifiers blanked",
+        "the held-out rows again without saying which puzzle they belong to",
+    ),
 }
 
 
@@ -109,7 +112,9 @@ def _charts(lines: list[dict[str, Any]], evaluation: dict[str, Any] | None) -> l
 
 
 def _step_charts(evaluation: dict[str, Any] | None) -> list[tuple[str, str, str]]:
-    sets = {SETS.get(n, (n,))[0]: s for n, s in (evaluation or {}).get("sets", {}).items() if s["count"]}
+    found = (evaluation or {}).get("sets", {})
+    order = ("fit", "test", "test_blank")  # the colours of the other charts: training first, held out second
+    sets = {SETS[name][0].lower(): found[name] for name in order if found.get(name, {}).get("count")}
     by_step = [
         Line(name, range(1, len(s["exact_accuracy_by_step"]) + 1), s["exact_accuracy_by_step"], dots=True)
         for name, s in sets.items()
@@ -127,7 +132,8 @@ def _examples(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Return the rows to look at, by set, each with its three pictures."""
     if not evaluation:
         return []
-    kind, groups = evaluation["grid"]["kind"], {}
+    kind = evaluation["grid"]["kind"]
+    groups: dict[str, list[dict[str, Any]]] = {}
     for row in evaluation["examples"]:
         question, truth, prediction = row["question"], row["truth"], row["prediction"]
         pictures = [
