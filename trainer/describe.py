@@ -5,12 +5,15 @@ a promise to scripts; `docs/describe.md` explains each.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainer.data.expect import expected
@@ -89,18 +92,31 @@ def _trace(model: TrainableModel, data: Metadata) -> dict[str, int]:
 
     Of what is kept, some grows with the rows, some (weights cast to another type) does not: two sizes tell them apart.
     """
-    flops, one = _trace_rows(model, data, 1)
-    _, two = _trace_rows(model, data, 2)
-    carry = model.initial_carry(_blank_batch(data, 1)) or {}
+    batch = _blank_batch(data, 1)
+    model.train()
+    with FlopCounterMode(display=False) as counter:
+        model(model.initial_carry(batch), batch).loss.backward()
+    one, two = (_kept_bytes(model, _blank_batch(data, rows)) for rows in (1, 2))
+    carry = model.initial_carry(batch) or {}
     return {
-        "flops": flops,
+        "flops": int(counter.get_total_flops()),
         "activations": two - one,
         "activations_fixed": max(0, 2 * one - two),
         "carry": sum(value.nbytes for value in carry.values()),
     }
 
 
-def _trace_rows(model: TrainableModel, data: Metadata, rows: int) -> tuple[int, int]:
+class _FusedAttention(TorchFunctionMode):
+    """Traces attention as the fused kernel of a GPU, which keeps no T x T matrix; the meta device has only another."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention:
+            return torch.ops.aten._scaled_dot_product_flash_attention(*args)[0]
+        return func(*args, **(kwargs or {}))
+
+
+def _kept_bytes(model: TrainableModel, batch: Batch) -> int:
+    """Return the bytes that the forward pass of a training step keeps for the backward pass."""
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
     saved: dict[int, Tensor] = {}
 
@@ -110,11 +126,10 @@ def _trace_rows(model: TrainableModel, data: Metadata, rows: int) -> tuple[int, 
             saved[key] = tensor  # held, so that no later storage gets the same key
         return tensor
 
-    batch = _blank_batch(data, rows)
-    model.train()
-    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(note, lambda tensor: tensor):
-        model(model.initial_carry(batch), batch).loss.backward()
-    return int(counter.get_total_flops()), sum(tensor.untyped_storage().nbytes() for tensor in saved.values())
+    carry = model.initial_carry(batch)
+    with _FusedAttention(), saved_tensors_hooks(note, lambda tensor: tensor):
+        model(carry, batch)
+    return sum(tensor.untyped_storage().nbytes() for tensor in saved.values())
 
 
 def _blank_batch(data: Metadata, rows: int) -> Batch:
@@ -148,6 +163,8 @@ def _time(
         basis = f"{processes} x {name} at {UTILISATION:.0%} of {PEAK_TFLOPS[name]} TFLOP/s (assumed)"
         rate = run.train.batch_size / seconds
     elif rate is not None:
+        if not 0 < rate < math.inf:
+            raise SpecError(f"--rate: {rate} is no number of rows per second", next="give a number above 0")
         basis = "the given rate"
     else:
         rates = [

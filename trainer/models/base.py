@@ -43,12 +43,20 @@ class Draws:
 
     def uniform(self) -> Tensor:
         """Return float32 [B] in [0, 1)."""
-        return torch.rand(self._total, generator=self._generator)[self._rows].to(self._device, non_blocking=True)
+        return self._mine(torch.rand(self._total, generator=self._generator))
 
     def integers(self, low: int, high: int) -> Tensor:
         """Return int32 [B] in low..high-1."""
-        drawn = torch.randint(low, high, (self._total,), generator=self._generator, dtype=torch.int32)
-        return drawn[self._rows].to(self._device, non_blocking=True)
+        return self._mine(torch.randint(low, high, (self._total,), generator=self._generator, dtype=torch.int32))
+
+    def _mine(self, drawn: Tensor) -> Tensor:
+        """Cut out these rows; from pinned memory the copy to a GPU does not wait for the work before it."""
+        part = drawn[self._rows]
+        return (
+            part.pin_memory().to(self._device, non_blocking=True)
+            if self._device.type == "cuda"
+            else part.to(self._device)
+        )
 
 
 class SparseEmbedding(nn.Module):

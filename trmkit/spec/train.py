@@ -51,7 +51,8 @@ class TrainSection(Section):
     """Updates in all. Give either `steps` or `epochs`."""
 
     epochs: PositiveInt | None = None
-    """Length in passes over the groups of the data set: `epochs x groups x mean examples per puzzle / batch_size`."""
+    """Length as the paper's code counts it: `epochs x groups x mean examples per puzzle / batch_size` updates. Updates
+    take new rows only where one halted, so fewer passes over the data are made than this number."""
 
     batch_size: PositiveInt = 768
     """Rows worked on at once, over all processes. The number of processes, times `accumulate`, must divide it."""
