@@ -3,6 +3,7 @@
 Legend: `N` puzzle identifiers, `W` width of the puzzle table.
 """
 
+import pickle
 from pathlib import Path
 
 import torch
@@ -44,7 +45,12 @@ def import_reference(run: RunFile, directory: RunDirectory, file: Path) -> Path:
 
 
 def export_reference(run: RunFile, directory: RunDirectory, file: Path, which: str) -> Path:
-    """Write the weights that would be evaluated (the average, if there is one) to `file`; returns it."""
+    """Write the weights that would be evaluated (the average, if there is one) to `file`; returns it.
+
+    CheckpointError: there is no such checkpoint, or the folder of `file` is not there.
+    """
+    if not file.parent.is_dir():
+        raise CheckpointError(f"{file.parent}: no such folder", next="make it, or write to another")
     train_split = read_split(data.build(run.data, Path(run.storage.data)), "train")
     model = make_model(run, train_split.metadata, HERE.device)
     load_for_inference(model, find_checkpoint(directory, which))
@@ -62,9 +68,16 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     """
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged or hostile file makes torch raise, the answer is the same
+    except pickle.UnpicklingError as error:  # torch's own words advise to switch the protection off
+        raise CheckpointError(
+            f"{file}: no checkpoint of weights (it is damaged or holds more than tensors; nothing in it was executed)",
+            next="give a file of tensors",
+        ) from error
+    except Exception as error:  # whatever else a damaged file makes torch raise, the answer is the same
         raise CheckpointError(f"{file}: no checkpoint of weights ({error})", next="give a file of tensors") from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
         raise CheckpointError(f"{file}: holds something else than tensors by name", next="give a file of tensors")
     return {name.removeprefix(COMPILED).removeprefix(PREFIX): value for name, value in content.items()}
 
@@ -83,7 +96,7 @@ def load_reference(model: TrainableModel, weights: dict[str, Tensor], file: Path
     wanted = model.state_dict()
     table = weights.get(TABLE)
     ours = wanted.get(TABLE)
-    if table is not None and ours is not None and table.shape[1:] == ours.shape[1:] and len(table) != len(ours):
+    if table is not None and ours is not None and table.shape[1:] == ours.shape[1:] and 0 < len(table) != len(ours):
         weights = weights | {TABLE: table.float().mean(0, keepdim=True).expand_as(ours)}
     wrong = sorted(
         name

@@ -32,8 +32,8 @@ class Trainer:
 
     def command(self, *arguments: str, processes: int = 1) -> list[str]:
         """Return the command line for one stage on so many processes."""
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-        return [sys.executable, *(torchrun if processes > 1 else []), *self.module, *arguments]
+        launcher = ["-m", "trainer.launch", "--standalone", "--nproc-per-node", str(processes)]
+        return [sys.executable, *(launcher if processes > 1 else []), *self.module, *arguments]
 
 
 class StageError(TrmError):

@@ -95,7 +95,7 @@ def test_a_newer_checkpoint_or_another_evaluation_makes_a_run_unfinished(trainer
 def test_train_and_evaluate_run_on_several_processes() -> None:
     command = Trainer().command("train", "run.yaml", processes=2)
     assert command[1:] == [
-        *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *("-m", "trainer.launch", "--standalone", "--nproc-per-node", "2"),
         *("-m", "trainer", "train", "run.yaml"),
     ]
     assert Trainer().command("build", "run.yaml") == [sys.executable, "-m", "trainer", "build", "run.yaml"]

@@ -78,5 +78,5 @@ def _digits(cells: Cells, given: Cells | None) -> str:
         for x, value in enumerate(row):
             if value:
                 bold = ' class="given"' if given is not None and given[y][x] else ""
-                digits.append(f'<text x="{x + 0.5}" y="{y + 0.74}"{bold}>{value}</text>')
+                digits.append(f'<text x="{x + 0.5}" y="{y + 0.74}"{bold}>{value:d}</text>')
     return f'<path class="thin" d="{thin}"/><path class="thick" d="{thick}"/>{"".join(digits)}'
