@@ -182,7 +182,9 @@ def test_the_estimated_checkpoint_has_the_size_of_a_real_one(small_run: RunFile)
 
 def test_a_folder_is_described_by_what_is_in_it(small_run: RunFile) -> None:
     folder = data.build(small_run.data, Path(small_run.storage.data))
-    found = description(run_of(f"folder, path: {folder}", "hidden_size: 16, num_heads: 2, puzzle_emb_ndim: 16"))
+    found = description(
+        run_of(f"folder, path: {folder}", "hidden_size: 16, num_heads: 2, puzzle_emb_ndim: 16, L_cycles: 1")
+    )
     assert found["data"] == {
         "built": True, "rows": 160, "groups": 40, "cells": 16, "vocabulary": 6, "identifiers": 1,
     }  # fmt: skip

@@ -17,6 +17,7 @@ from trainer.report.compare import compare_runs
 from trainer.report.grids import draw
 from trainer.report.page import write_report
 from trmkit.errors import DataError
+from trmkit.spec.data import FolderData
 from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
@@ -57,7 +58,7 @@ class Page(HTMLParser):
             assert self.open.pop() == tag, f"</{tag}> closes something else"
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        self.text += data + " "
 
 
 def expect_self_contained(text: str) -> Page:
@@ -107,11 +108,8 @@ def test_hostile_names_are_text(small_run: RunFile, tmp_path: Path, alone: World
     folder = tmp_path / "theirs"
     shutil.copytree(data.build(small_run.data, Path(small_run.storage.data)), folder)
     (folder / "identifiers.json").write_text(json.dumps([HOSTILE]))
-    text = dump(small_run).split("data:\n")[0] + f"data: {{source: folder, path: {folder}}}\n"
-    text += "train:\n" + dump(small_run).split("train:\n")[1]
-    from trmkit.spec.load import loads
-
-    directory = scored(loads(text), alone)
+    theirs = small_run.model_copy(update={"data": FolderData(source="folder", path=str(folder))})
+    directory = scored(theirs, alone)
     moved = RunDirectory(directory.root.rename(directory.root.with_name("<img src=x onerror=alert(1)>")))
     environment = json.loads(moved.environment.read_text())
     moved.environment.write_text(json.dumps(environment | {"commit": HOSTILE, HOSTILE: HOSTILE}))

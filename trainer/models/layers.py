@@ -27,10 +27,10 @@ def truncated_normal(*shape: int, std: float, dtype: torch.dtype = torch.float32
     return sample.erfinv_().mul_(math.sqrt(2) * scale).clamp_(-2 * scale, 2 * scale)
 
 
-def rms_norm(x: Tensor, eps: float, dim: int = -1) -> Tensor:
-    """Divide `x` by its root mean square along `dim`, in float32; no weight."""
+def rms_norm(x: Tensor, eps: float) -> Tensor:
+    """Divide `x` by its root mean square along the last axis, in float32; no weight."""
     wide = x.float()
-    return (wide * torch.rsqrt(wide.square().mean(dim, keepdim=True) + eps)).to(x.dtype)
+    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
 
 
 class Linear(nn.Module):
@@ -120,20 +120,16 @@ def swiglu_width(width: int, expansion: float) -> int:
 
 
 class SwiGLU(nn.Module):
-    """`down(silu(gate(x)) * up(x))` over the last axis, or over the token axis."""
+    """`down(silu(gate(x)) * up(x))` over the last axis."""
 
-    def __init__(self, width: int, expansion: float, *, over_tokens: bool = False) -> None:
+    def __init__(self, width: int, expansion: float) -> None:
         super().__init__()
         inner = swiglu_width(width, expansion)
-        self.over_tokens = over_tokens
         self.gate_up_proj = Linear(width, 2 * inner)
         self.down_proj = Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, T, D] to [B, T, D]; over tokens, the weights multiply from the left so that nothing is transposed."""
-        if not self.over_tokens:
-            gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
-            out: Tensor = self.down_proj(F.silu(gate) * up)
-            return out
-        gate, up = torch.matmul(self.gate_up_proj.weight.to(x.dtype), x).chunk(2, dim=-2)
-        return torch.matmul(self.down_proj.weight.to(x.dtype), F.silu(gate) * up)
+        """Map [..., width] to [..., width]."""
+        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+        out: Tensor = self.down_proj(F.silu(gate) * up)
+        return out

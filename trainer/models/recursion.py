@@ -25,7 +25,7 @@ class Block(nn.Module):
         super().__init__()
         self.eps = eps
         if mlp_t:
-            self.mlp_t = SwiGLU(tokens, expansion, over_tokens=True)
+            self.mlp_t = SwiGLU(tokens, expansion)
         else:
             self.self_attn = Attention(width, heads)
         self.uses_mlp_t = mlp_t
@@ -34,7 +34,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, positions: RotaryPositions | None) -> Tensor:
         """Map [B, T, D] to [B, T, D]. With `mlp_t` the first norm runs over the tokens, as in the reference."""
         if self.uses_mlp_t:
-            x = rms_norm(x + self.mlp_t(x), self.eps, dim=-2)
+            turned = x.transpose(1, 2)
+            x = rms_norm(turned + self.mlp_t(turned), self.eps).transpose(1, 2)
         else:
             x = rms_norm(x + self.self_attn(x, positions), self.eps)
         return rms_norm(x + self.mlp(x), self.eps)
