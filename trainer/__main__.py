@@ -22,6 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if os.environ.get("TRM_DEBUG"):
+            raise
+        print(f"error: {error}\n  next: check the path, its permissions and the room on its disk", file=sys.stderr)
+        return 1
 
 
 def parser() -> argparse.ArgumentParser:

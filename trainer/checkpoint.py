@@ -65,19 +65,27 @@ def save(root: Path, step: int, shared: Files, own: Files, world: World) -> Path
     """Write the checkpoint of `step`; every process calls it. Returns its folder.
 
     The first process writes `shared`; every process writes its `own`, whose names must differ between processes.
+    CheckpointError: the disk is full or cannot be written; nothing is left behind, older checkpoints stay.
     """
     final = root / f"step_{step:08d}"
     draft = root / f".{final.name}.tmp"
-    if world.first:
+    try:
+        if world.first:
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+        world.wait()
+        for name, content in {**own, **(shared if world.first else {})}.items():
+            _write(draft / name, content)
+        world.wait()
+        if world.first:
+            _publish(draft, final, step)
+        world.wait()
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-    world.wait()
-    for name, content in {**own, **(shared if world.first else {})}.items():
-        _write(draft / name, content)
-    world.wait()
-    if world.first:
-        _publish(draft, final, step)
-    world.wait()
+        raise CheckpointError(
+            f"{final}: cannot be written ({error}); older checkpoints are as they were",
+            next="make room, or give storage.path another place, then run again",
+        ) from error
     return final
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,20 @@ def test_the_best_and_the_newest_stay(tmp_path: Path, alone: World) -> None:
     checkpoint.prune(tmp_path, keep=2)
     assert checkpoint.steps(tmp_path) == [2, 5, 6]
     assert not list(tmp_path.glob(".step_*"))
+
+
+@pytest.mark.parametrize("room", [0, 50, 100, 300])
+def test_a_full_disk_leaves_the_previous_checkpoint_and_nothing_else(tmp_path: Path, alone: World, room: int) -> None:
+    save(tmp_path, 1, alone)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(CheckpointError, match="cannot be written"):
+            save(tmp_path, 2, alone)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
+    assert checkpoint.verify(tmp_path / "step_00000001").step == 1
 
 
 def test_nothing_is_pickled(tmp_path: Path, alone: World) -> None:
