@@ -48,6 +48,8 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("file", type=Path, help="checkpoint file of the reference implementation")
         if name in ("evaluate", "export"):
             command.add_argument("--checkpoint", choices=("last", "best"), default="last")
+        if name == "export":
+            command.add_argument("--compiled", action="store_true", help="use the names of a compiled model")
         if name == "describe":
             command.add_argument("--gpu", help="estimate the time on this GPU, by name")
             command.add_argument("--rate", type=float, help="estimate the time from this many rows per second")
@@ -139,7 +141,7 @@ def export_checkpoint(options: argparse.Namespace) -> int:
     from trainer.transfer import export_reference
 
     run, directory = open_run(options)
-    print(export_reference(run, directory, options.file, options.checkpoint))
+    print(export_reference(run, directory, options.file, options.checkpoint, compiled=options.compiled))
     return 0
 
 

@@ -44,7 +44,7 @@ def import_reference(run: RunFile, directory: RunDirectory, file: Path) -> Path:
     return checkpoint.save(directory.checkpoints, 0, *state.capture(), HERE)
 
 
-def export_reference(run: RunFile, directory: RunDirectory, file: Path, which: str) -> Path:
+def export_reference(run: RunFile, directory: RunDirectory, file: Path, which: str, *, compiled: bool = False) -> Path:
     """Write the weights that would be evaluated (the average, if there is one) to `file`; returns it.
 
     CheckpointError: there is no such checkpoint, or the folder of `file` is not there.
@@ -55,7 +55,7 @@ def export_reference(run: RunFile, directory: RunDirectory, file: Path, which: s
     model = make_model(run, train_split.metadata, HERE.device)
     load_for_inference(model, find_checkpoint(directory, which))
     draft = file.with_name(f".{file.name}.tmp")
-    torch.save(reference_weights(model), draft)
+    torch.save(reference_weights(model, compiled=compiled), draft)
     checkpoint.sync(draft)
     draft.rename(file)
     return file

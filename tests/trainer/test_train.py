@@ -37,6 +37,18 @@ def test_a_run_leaves_numbers_checkpoints_and_its_environment(small_run: RunFile
     assert json.loads(directory.environment.read_text())["packages"]["torch"] == torch.__version__
 
 
+def test_checkpoints_are_made_by_time_too(small_run: RunFile) -> None:
+    run = change(
+        small_run,
+        "train.checkpoint.every_steps=null",
+        "train.checkpoint.every_minutes=1e-6",
+        "train.checkpoint.keep=20",
+        "evaluate.every_steps=null",
+    )
+    train_alone(run)
+    assert checkpoint.steps(RunDirectory.of(run).checkpoints) == list(range(1, 13))
+
+
 def test_micro_batches_change_no_number(small_run: RunFile, tmp_path: Path) -> None:
     whole = final_state(small_run)
     parts = final_state(change(small_run, "train.accumulate=4", f"storage.path={tmp_path / 'parts'}"))
