@@ -2,11 +2,14 @@
 
 import argparse
 import os
+import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
-from trmkit.errors import TrmError
+from trmkit.errors import SpecError, TrmError
 from trmkit.spec.load import load
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
@@ -15,18 +18,32 @@ from trmkit.store.layout import RunDirectory
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code: 0 done, 1 failed, 2 unusable run file, 130 or 143 stopped by a signal."""
     options = parser().parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, leave)
     try:
         return int(options.command(options))
-    except TrmError as error:
-        if os.environ.get("TRM_DEBUG"):
+    except KeyboardInterrupt:
+        return 130
+    except (TrmError, OSError) as error:
+        if os.environ.get("TRM_DEBUG") == "1":
             raise
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        if os.environ.get("TRM_DEBUG"):
-            raise
-        print(f"error: {error}\n  next: check the path, its permissions and the room on its disk", file=sys.stderr)
-        return 1
+        complain(error)
+        return error.exit_code if isinstance(error, TrmError) else 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def leave(signum: int, _frame: FrameType | None) -> None:
+    """Leave at once, but through every `finally`: nothing half made stays behind."""
+    raise SystemExit(128 + signum)
+
+
+def complain(error: TrmError | OSError) -> None:
+    """Say what is wrong on stderr; of several processes that fail alike, only one does."""
+    alike = isinstance(error, SpecError) and os.environ.get("RANK", "0") != "0"
+    if alike or type(error).__name__ == "PeerFailedError":
+        return
+    hint = "" if isinstance(error, TrmError) else "\n  next: check the path, its permissions and the room on its disk"
+    print(f"error: {error}{hint}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,10 +73,14 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+RUN_ID = re.compile("[0-9a-f]{8}")
+
+
 def open_run(options: argparse.Namespace) -> tuple[RunFile, RunDirectory]:
     """Return the run, and where it lives: around its file if that is a run's own, else where the run file says."""
     run = load(options.run, options.set)
-    if options.run.name == "run.yaml" and (options.run.parent / "checkpoints").is_dir():
+    folder = options.run.absolute().parent
+    if options.run.name == "run.yaml" and RUN_ID.fullmatch(folder.name) and (folder / "checkpoints").is_dir():
         return run, RunDirectory(options.run.parent)
     return run, RunDirectory.of(run)
 

@@ -5,9 +5,7 @@ SHA-256 of each. It is written beside its final place and renamed when every byt
 notices a flipped bit, so the manifest is checked before anything is parsed.
 """
 
-import hashlib
 import json
-import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -21,13 +19,13 @@ from torch import Tensor
 from trainer.dist import World
 from trmkit import __version__
 from trmkit.errors import CheckpointError
+from trmkit.store.local import sha256, sync, write_whole
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 BEST = "best.json"
 _STEP = re.compile(r"step_(\d{8,})")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_CHUNK = 1 << 20
 
 Files = dict[str, dict[str, Tensor] | dict[str, Any]]
 """File name -> its content: `*.safetensors` hold tensors by name, `*.json` anything JSON can say."""
@@ -70,21 +68,24 @@ def save(root: Path, step: int, shared: Files, own: Files, world: World) -> Path
     final = root / f"step_{step:08d}"
     draft = root / f".{final.name}.tmp"
     try:
+        with world.together():
+            if world.first:
+                shutil.rmtree(draft, ignore_errors=True)
+                draft.mkdir(parents=True)
+        with world.together():
+            for name, content in {**own, **(shared if world.first else {})}.items():
+                _write(draft / name, content)
+        with world.together():
+            if world.first:
+                _publish(draft, final, step)
+    except BaseException as error:
         if world.first:
             shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir(parents=True)
-        world.wait()
-        for name, content in {**own, **(shared if world.first else {})}.items():
-            _write(draft / name, content)
-        world.wait()
-        if world.first:
-            _publish(draft, final, step)
-        world.wait()
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(draft, ignore_errors=True)
+        if not isinstance(error, OSError | SafetensorError):
+            raise
         raise CheckpointError(
             f"{final}: cannot be written ({error}); older checkpoints are as they were",
-            next="make room, or give storage.path another place, then run again",
+            next="make room, then run again; to use another disk, move the folder of the run there first",
         ) from error
     return final
 
@@ -107,24 +108,6 @@ def _publish(draft: Path, final: Path, step: int) -> None:
     draft.rename(final)
     sync(final.parent)
     shutil.rmtree(replaced, ignore_errors=True)
-
-
-def sync(path: Path) -> None:
-    """Have the disk hold a file, or the names in a folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def verify(path: Path) -> Checkpoint:
@@ -188,28 +171,30 @@ def newest(root: Path, refused: list[str] | None = None) -> Checkpoint | None:
     return None
 
 
-def write_best(root: Path, step: int, metric: str, value: float) -> None:
-    """Remember the best checkpoint so far."""
-    draft = root / f".{BEST}.tmp"
-    _write(draft, {"step": step, "metric": metric, "value": value})
-    draft.rename(root / BEST)
-    sync(root)
+def write_best(root: Path, best: dict[str, Any]) -> None:
+    """Remember the best checkpoint so far: `{step, metric, value}`."""
+    write_whole(root / BEST, json.dumps(best))
 
 
 def read_best(root: Path) -> dict[str, Any] | None:
-    """Return `{step, metric, value}` of the best checkpoint, None if none is known."""
+    """Return `{step, metric, value}` of the best checkpoint, None if none is known or it is gone."""
     try:
         best = json.loads((root / BEST).read_bytes())
-    except (OSError, ValueError):
+        step = int(best["step"])
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    return best if isinstance(best, dict) and isinstance(best.get("step"), int) else None
+    return best if (root / f"step_{step:08d}").is_dir() else None
 
 
-def prune(root: Path, keep: int) -> None:
-    """Delete checkpoints other than the newest `keep` and the best, and what a killed save left behind."""
+def prune(root: Path, keep: int, current: int) -> None:
+    """Keep the best checkpoint and the newest `keep` up to step `current`; delete the others.
+
+    Those beyond `current` were refused when this run resumed, or belong to a past that is being repeated.
+    """
     best = read_best(root)
-    for step in steps(root)[:-keep]:
-        if best is None or step != best["step"]:
-            shutil.rmtree(root / f"step_{step:08d}", ignore_errors=True)
+    past = [step for step in steps(root) if step <= current]
+    kept = {*past[-keep:], *([best["step"]] if best and best["step"] <= current else [])}
+    for step in set(steps(root)) - kept:
+        shutil.rmtree(root / f"step_{step:08d}", ignore_errors=True)
     for leftover in root.glob(".step_*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -1,8 +1,10 @@
 """The processes of a run: ranks, device, seeds, agreement on when to stop."""
 
+import ctypes
 import os
 import random
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +17,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from trmkit.errors import SpecError
+from trmkit.errors import SpecError, TrmError
 from trmkit.spec.train import TrainSection
+
+
+class PeerFailedError(TrmError):
+    """Another process of this run failed, and says why."""
+
+
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for each other; building a large data set on the first one is the longest."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +80,19 @@ class World:
         dist.all_reduce(word, dist.ReduceOp.MAX, group=self.control)
         return int(word)
 
-    def wait(self) -> None:
-        """Wait for every process."""
-        if self.size > 1:
-            dist.barrier(group=self.control)
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Leave a `with` block when every process is through; if it failed on one, raise on all of them.
+
+        Those it did not fail on raise `PeerFailedError`, so that nobody waits for one that is gone.
+        """
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as caught:  # noqa: BLE001 - raised again below, once all know
+            error = caught
+        if self.largest(int(error is not None)):
+            raise error or PeerFailedError("another process failed")
 
 
 @contextmanager
@@ -81,25 +100,47 @@ def world(cfg: TrainSection) -> Iterator[World]:
     """Join the processes that torchrun started, or be the only one; leaves the group at the end."""
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
-    device = _device(cfg.device)
-    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+    size, local_rank = _number_in_environment("WORLD_SIZE", 1), _number_in_environment("LOCAL_RANK", 0)
+    device = _device(cfg.device, local_rank)
+    if size == 1:
         yield World(0, 1, 0, device)
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(minutes=15))
-    control = dist.new_group(backend="gloo")
+    if device.type == "mps":
+        raise SpecError("MPS has no collectives: several processes cannot share it", next="use one, or device: cpu")
+    _leave_with_parent()
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    control = dist.new_group(backend="gloo", timeout=PATIENCE)
     try:
-        yield World(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]), device, control)
+        yield World(dist.get_rank(), dist.get_world_size(), local_rank, device, control)
     finally:
         dist.destroy_process_group()
 
 
-def _device(wanted: str) -> torch.device:
+def _number_in_environment(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdigit():
+        raise SpecError(f"{name}={text!r} is not a number", next="start the processes with python -m trainer.launch")
+    return int(text)
+
+
+def _leave_with_parent() -> None:
+    """Have Linux send SIGTERM when the launcher dies, so that no worker trains on without it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _device(wanted: str, local_rank: int) -> torch.device:
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     name = next(kind for kind, here in found.items() if here) if wanted == "auto" else wanted
     if not found[name]:
         raise SpecError(f"train.device: {name} is not available here", next="use train.device: auto or cpu")
     if name == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if local_rank >= torch.cuda.device_count():
+            raise SpecError(
+                f"process {local_rank} of this machine has no GPU: there are {torch.cuda.device_count()}",
+                next="start at most one process per GPU",
+            )
+        device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
         return device
     return torch.device(name)

@@ -14,15 +14,14 @@ import torch
 from trainer.dist import World
 from trmkit import __version__
 from trmkit.store.layout import RunDirectory
+from trmkit.store.local import write_whole
 
 PACKAGES = ("torch", "numpy", "numba", "safetensors", "pydantic")
 
 
 def describe_environment(directory: RunDirectory, world: World) -> None:
     """Write `environment.json` of the run; the newest start of it is the one that counts."""
-    draft = directory.environment.with_suffix(".tmp")
-    draft.write_text(json.dumps(environment(world), indent=2))
-    draft.rename(directory.environment)
+    write_whole(directory.environment, json.dumps(environment(world), indent=2))
 
 
 def environment(world: World) -> dict[str, Any]:
@@ -53,6 +52,6 @@ def _commit() -> str | None:
     command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainer import checkpoint, data
-from trainer.checkpoint import Checkpoint, sync
+from trainer.checkpoint import Checkpoint
 from trainer.data.manifest import grid_of
 from trainer.data.sampler import original_rows
 from trainer.data.store import Split, read_identifiers, read_split
@@ -22,10 +22,11 @@ from trainer.models import TrainableModel
 from trainer.models.prepare import prepare
 from trainer.progress import say
 from trainer.solve import Indices, Plan, solve
-from trainer.state import TrainState, load_weights, make_model
+from trainer.state import TrainState, load_weights, make_model, total_steps
 from trmkit.errors import CheckpointError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
+from trmkit.store.local import write_whole
 
 NOTHING: Indices = np.empty(0, np.int64)
 
@@ -50,7 +51,7 @@ def evaluate(run: RunFile, directory: RunDirectory, world: World, which: str = "
     CheckpointError: there is no such checkpoint, or it is damaged. Raises `Stopped` when a signal asked for it.
     """
     found = find_checkpoint(directory, which)
-    folder = data.build(run.data, Path(run.storage.data))
+    folder = data.build_together(run.data, Path(run.storage.data), world)
     splits = {name: read_split(folder, name) for name in ("train", "test")}
     model = make_model(run, splits["train"].metadata, world.device)
     weights = load_for_inference(model, found)
@@ -68,6 +69,7 @@ def evaluate(run: RunFile, directory: RunDirectory, world: World, which: str = "
     ]
     result = {
         "step": found.step,
+        "total": total_steps(run, splits["train"].metadata),
         "checkpoint": which,
         "weights": weights,
         "supervision_steps": plan.steps,
@@ -78,8 +80,7 @@ def evaluate(run: RunFile, directory: RunDirectory, world: World, which: str = "
         "examples": shown,
     }
     if world.first:
-        _write(directory.evaluation, result)
-    world.wait()
+        write_whole(directory.evaluation, json.dumps(result))
     return result
 
 
@@ -155,6 +156,8 @@ def find_checkpoint(directory: RunDirectory, which: str) -> Checkpoint:
     if found is None:
         reasons = "".join(f"\n    {reason}" for reason in refused)
         raise CheckpointError(f"{root}: holds no whole checkpoint{reasons}", next="train first")
+    for reason in refused:
+        say(f"not used: {reason}")
     return found
 
 
@@ -167,11 +170,3 @@ def load_for_inference(model: TrainableModel, found: Checkpoint) -> str:
         weights |= found.tensors("ema.safetensors", device)
     load_weights(model, weights, found)
     return "averaged (EMA)" if averaged else "raw"
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    draft = path.with_suffix(".json.tmp")
-    draft.write_text(json.dumps(content))
-    sync(draft)
-    draft.rename(path)
-    sync(path.parent)

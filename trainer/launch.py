@@ -13,7 +13,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args, run
 
 NOISY = ("torch.distributed.elastic.agent.server.api", "torch.distributed.elastic.multiprocessing.api")
-"""Loggers that warn of every signal, also of those we were asked to pass on."""
+"""Loggers that tell again what a worker has said, and warn of signals that we were asked to pass on."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     if "OMP_NUM_THREADS" not in os.environ and options.nproc_per_node.isdigit():
         os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // int(options.nproc_per_node)))
     for name in NOISY:
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         run(options)  # type: ignore[no-untyped-call]
     except SignalException as stopped:

@@ -1,7 +1,6 @@
 """One dict of numbers per line of log, to every place that wants it: a file, Prometheus, TensorBoard, wandb."""
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 from trmkit.errors import SpecError, TrainError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
+from trmkit.store.local import write_whole
 
 Numbers = Mapping[str, float | int]
 
@@ -72,12 +72,7 @@ class JsonLines:
     def __init__(self, path: Path, step: int) -> None:
         """Append to `path`, without the lines after update `step` and without a half-written last one."""
         kept = [line for line in read_lines(path) if line["step"] <= step]
-        draft = path.with_suffix(".jsonl.tmp")
-        with draft.open("w") as file:
-            file.writelines(json.dumps(line) + "\n" for line in kept)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(path)
+        write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a")
 
     def write(self, kind: str, step: int, numbers: Numbers) -> None:
@@ -91,18 +86,17 @@ class JsonLines:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a `metrics.jsonl`; nothing if there is none. A half-written last line is left out."""
+    """Return the lines of a `metrics.jsonl`; nothing if there is none. Lines that are not whole are left out."""
     if not path.exists():
         return []
     lines = []
-    for text in path.read_text().splitlines():
+    for text in path.read_text(errors="replace").splitlines():
         try:
             line = json.loads(text)
         except ValueError:
-            break
-        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-            break
-        lines.append(line)
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int) and isinstance(line.get("kind"), str):
+            lines.append(line)
     return lines
 
 

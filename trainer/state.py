@@ -23,15 +23,22 @@ from trainer.optim.ema import WeightAverage
 from trainer.optim.schedule import learning_rate
 from trainer.optim.sign_sgd import SparseSignSGD
 from trmkit.errors import CheckpointError, SpecError
+from trmkit.spec.base import section_hash
 from trmkit.spec.run import RunFile
 
 
 def total_steps(run: RunFile, data: Metadata) -> int:
-    """Return the updates of the whole training."""
+    """Return the updates of the whole training. SpecError: there would be none."""
     if run.train.steps is not None:
         return run.train.steps
-    epochs = run.train.epochs or 0
-    return int(epochs * data.total_groups * data.mean_puzzle_examples / run.train.batch_size)
+    rows = (run.train.epochs or 0) * data.total_groups * data.mean_puzzle_examples
+    if rows < run.train.batch_size:
+        raise SpecError(
+            f"train.epochs: {run.train.epochs} x {data.total_groups} groups x {data.mean_puzzle_examples:.3g} rows"
+            f" do not fill one batch of {run.train.batch_size}",
+            next="raise train.epochs, lower train.batch_size, or give train.steps instead",
+        )
+    return int(rows / run.train.batch_size)
 
 
 def make_model(run: RunFile, data: Metadata, device: torch.device) -> TrainableModel:
@@ -61,6 +68,7 @@ class TrainState:
         self.step = 0
         self.seconds = 0.0
         self.evaluated = 0
+        self.best: dict[str, Any] | None = None
         share = run.train.batch_size // world.size
         if run.train.batch_size % (world.size * run.train.accumulate):
             raise SpecError(
@@ -147,6 +155,8 @@ class TrainState:
             "step": self.step,
             "seconds": self.seconds,
             "evaluated": self.evaluated,
+            "best": self.best,
+            "made_by": made_by(self.run),
             "batch_size": self.run.train.batch_size,
             "processes": self.world.size,
             "stream": self.stream.state(),
@@ -163,17 +173,25 @@ class TrainState:
         return shared, {f"{rank}.safetensors": self._joined_carry() | _torch_rng(), f"{rank}.json": _other_rng()}
 
     def restore(self, checkpoint: Checkpoint) -> list[str]:
-        """Go on from `checkpoint`; return what had to be dropped, in words."""
+        """Go on from `checkpoint`; return what is not as it was, in words."""
         state = checkpoint.json("state.json")
+        _refuse_another_experiment(self.run, state, checkpoint)
         device = str(self.world.device)
         load_weights(self.model, checkpoint.tensors("model.safetensors", device), checkpoint)
         _restore_optimizer(self.model, self.optimizer, checkpoint.tensors("optimizer.safetensors", device), state)
-        if self.ema and "ema.safetensors" in checkpoint.files:
-            for name, value in checkpoint.tensors("ema.safetensors", device).items():
-                self.ema.shadow[name].copy_(value)
-        self.step, self.seconds, self.evaluated = state["step"], state["seconds"], state["evaluated"]
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.evaluated, self.best = state["evaluated"], state["best"]
         self.stream.restore(state["stream"])
-        return self._restore_rows(checkpoint, state)
+        return [*self._restore_average(checkpoint, device), *self._restore_rows(checkpoint, state)]
+
+    def _restore_average(self, checkpoint: Checkpoint, device: str) -> list[str]:
+        saved = "ema.safetensors" in checkpoint.files
+        if self.ema:
+            source = checkpoint.tensors("ema.safetensors" if saved else "model.safetensors", device)
+            for name, shadow in self.ema.shadow.items():
+                shadow.copy_(source[name])
+            return [] if saved else ["the average of the weights starts now: there was none"]
+        return ["dropped the average of the weights: train.ema is 0"] if saved else []
 
     def _joined_carry(self) -> dict[str, Tensor]:
         carries = [carry for carry in self.carries if carry is not None]
@@ -191,16 +209,31 @@ class TrainState:
                 self.carries = [_cut(here, part) for part in self.parts]
         else:
             sizes = f"the batch has {self.run.train.batch_size} rows, it had {state['batch_size']}"
-            dropped.append(f"the rows being worked on: {sizes}")
+            dropped.append(f"dropped the rows being worked on: {sizes}")
         if state["processes"] == self.world.size:
             rank = f"rank{self.world.rank}"
             _restore_rng(checkpoint.tensors(f"{rank}.safetensors"), checkpoint.json(f"{rank}.json"))
         else:
             dropped.append(
-                f"the state of the global random generators: there are {self.world.size} processes instead of"
+                f"dropped the state of the global random generators: there are {self.world.size} processes instead of"
                 f" {state['processes']} (rows, data order and draws go on as they were)"
             )
         return dropped
+
+
+def made_by(run: RunFile) -> dict[str, str]:
+    """Return what must be the same for a checkpoint to be gone on with."""
+    names = {"model": section_hash(run.model), "data": section_hash(run.data), "seed": str(run.seed)}
+    return names | {"train.optimizer": run.train.optimizer}
+
+
+def _refuse_another_experiment(run: RunFile, state: dict[str, Any], checkpoint: Checkpoint) -> None:
+    wrong = [name for name, value in made_by(run).items() if state["made_by"].get(name) != value]
+    if wrong:
+        raise CheckpointError(
+            f"{checkpoint.path}: was made with another {', '.join(wrong)}",
+            next="use the run file that it was made with, or another name to start anew",
+        )
 
 
 def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], checkpoint: Checkpoint) -> None:
@@ -240,13 +273,16 @@ def _restore_optimizer(
     params = dict(model.named_parameters())
     for path, value in {**tensors, **state["optimizer"]}.items():
         name, _, key = path.rpartition("/")
-        optimizer.state[params[name]][key] = value
+        on_cpu = key == "step" and isinstance(value, Tensor)  # where torch keeps it, to read it without waiting
+        optimizer.state[params[name]][key] = value.cpu() if on_cpu else value
 
 
 def _torch_rng() -> dict[str, Tensor]:
     states = {"rng/torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         states["rng/cuda"] = torch.cuda.get_rng_state()
+    if torch.backends.mps.is_available():
+        states["rng/mps"] = torch.mps.get_rng_state()
     return states
 
 
@@ -259,6 +295,8 @@ def _restore_rng(tensors: dict[str, Tensor], others: dict[str, Any]) -> None:
     torch.set_rng_state(tensors["rng/torch"])
     if torch.cuda.is_available() and "rng/cuda" in tensors:
         torch.cuda.set_rng_state(tensors["rng/cuda"])
+    if torch.backends.mps.is_available() and "rng/mps" in tensors:
+        torch.mps.set_rng_state(tensors["rng/mps"])
     version, internal, gauss = others["python"]
     random.setstate((version, tuple(internal), gauss))
     kind, keys, *rest = others["numpy"]

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from trainer import checkpoint, data
+from trainer.claim import claim
 from trainer.data.store import Split, read_split
 from trainer.data.stream import Stream, fits_on_device
 from trainer.dist import Stopped, StopSignal, World
-from trainer.environment import describe_environment
 from trainer.evaluate import evaluate_sample
 from trainer.metrics import MetricsLog, open_log
 from trainer.models.prepare import prepare
@@ -27,27 +27,24 @@ def train(run: RunFile, directory: RunDirectory, world: World) -> int:
     Raises `Stopped` when a signal asked for it, after saving; TrainError when the loss is not finite.
     """
     train_split, test_split = open_data(run, world)
-    state = build_state(run, train_split, world)
-    resume(state, directory)
-    with StopSignal().listening() as stop, Session(state, directory, stop) as session:
-        while True:
-            stop.check(world)
-            session.evaluate_if_due(test_split)
-            session.save_if_due()
-            if state.step >= state.total:
-                break
-            session.note(state.update())
-        session.save()
-    return state.step
+    with StopSignal().listening() as stop, claim(run, directory, world):
+        state = build_state(run, train_split, world)
+        resume(state, directory)
+        with Session(state, directory, stop) as session:
+            while True:
+                stop.check(world)
+                session.evaluate_if_due(test_split)
+                session.save_if_due()
+                if state.step >= state.total:
+                    break
+                session.note(state.update())
+            session.save()
+        return state.step
 
 
 def open_data(run: RunFile, world: World) -> tuple[Split, Split]:
     """Return the training and the test split of `run`, built by the first process if need be."""
-    root = Path(run.storage.data)
-    if world.first:
-        data.build(run.data, root)
-    world.wait()
-    folder = data.build(run.data, root)
+    folder = data.build_together(run.data, Path(run.storage.data), world)
     return read_split(folder, "train"), read_split(folder, "test")
 
 
@@ -66,8 +63,9 @@ def resume(state: TrainState, directory: RunDirectory) -> None:
     found = checkpoint.newest(directory.checkpoints, refused)
     notes = [f"not used: {reason}" for reason in refused]
     if found is not None:
-        dropped = state.restore(found)
-        notes += [f"resumed from step {found.step}", *(f"dropped {what}" for what in dropped)]
+        notes += [f"resumed from step {found.step}", *state.restore(found)]
+        if state.best and state.world.first:  # the checkpoint knows, should the run have ended before the file did
+            checkpoint.write_best(directory.checkpoints, state.best)
     elif refused:
         raise CheckpointError(
             "no checkpoint of this run is whole:\n    " + "\n    ".join(refused),
@@ -90,13 +88,11 @@ class Session:
         self.progress = TrainingProgress(state.total, state.step, visible=state.world.first)
 
     def __enter__(self) -> "Session":
-        world = self.state.world
-        if world.first:
-            self.directory.checkpoints.mkdir(parents=True, exist_ok=True)
-            describe_environment(self.directory, world)
-        self.log = open_log(
-            self.state.run, self.directory, self.state.step, first=world.first, local_first=world.local_rank == 0
-        )
+        world, run = self.state.world, self.state.run
+        with world.together():
+            self.log = open_log(
+                run, self.directory, self.state.step, first=world.first, local_first=world.local_rank == 0
+            )
         self.progress.__enter__()
         return self
 
@@ -104,7 +100,8 @@ class Session:
         try:
             if isinstance(error, Stopped):
                 self.save()
-                self.progress.say(f"{error}; saved at step {self.state.step}")
+                done = f"saved at step {self.saved}" if self.saved else "before the first update: nothing to save"
+                self.progress.say(f"{error}; {done}")
         finally:
             self.progress.__exit__(None, None, None)
             self.log.close()
@@ -133,12 +130,12 @@ class Session:
         state.evaluated = state.step
         self.log.write("eval", state.step, numbers)
         self.progress.say(f"step {state.step}: test exact accuracy {numbers['exact_accuracy']:.4f}")
-        best = checkpoint.read_best(self.directory.checkpoints)
-        value = numbers[options.best_metric]
-        if best is None or best["step"] >= state.step or value > best["value"]:
+        best, value = state.best, numbers[options.best_metric]
+        if best is None or best["metric"] != options.best_metric or value > best["value"]:
+            state.best = {"step": state.step, "metric": options.best_metric, "value": value}
             self.save()
             if state.world.first:
-                checkpoint.write_best(self.directory.checkpoints, state.step, options.best_metric, value)
+                checkpoint.write_best(self.directory.checkpoints, state.best)
 
     def save_if_due(self) -> None:
         """Save when enough updates were made or enough minutes have passed; all processes decide alike."""
@@ -158,7 +155,7 @@ class Session:
         root, world = self.directory.checkpoints, self.state.world
         checkpoint.save(root, self.state.step, *self.state.capture(), world)
         if world.first:
-            checkpoint.prune(root, self.state.run.train.checkpoint.keep)
+            checkpoint.prune(root, self.state.run.train.checkpoint.keep, self.state.step)
         self.saved, self.saved_at = self.state.step, time.monotonic()
         self.meter.pause(self.saved_at - started)
 
@@ -169,7 +166,7 @@ class Session:
             self.log.write("stopped", self.state.step, {"not_finite_at": bad})
             raise TrainError(
                 f"the gradient of update {bad} is not finite; training stopped and {last}",
-                next="lower train.lr, set train.grad_clip, or lengthen train.warmup_steps, then run again",
+                next="go on with `trmctl run --resume` and a lower train.lr, or a train.grad_clip",
             )
 
 

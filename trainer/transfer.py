@@ -3,6 +3,7 @@
 Legend: `N` puzzle identifiers, `W` width of the puzzle table.
 """
 
+import io
 import pickle
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from trainer.state import TrainState, make_model, total_steps
 from trmkit.errors import CheckpointError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
+from trmkit.store.local import write_whole
 
 COMPILED = "_orig_mod."
 PREFIX = "model."
@@ -54,10 +56,9 @@ def export_reference(run: RunFile, directory: RunDirectory, file: Path, which: s
     train_split = read_split(data.build(run.data, Path(run.storage.data)), "train")
     model = make_model(run, train_split.metadata, HERE.device)
     load_for_inference(model, find_checkpoint(directory, which))
-    draft = file.with_name(f".{file.name}.tmp")
-    torch.save(reference_weights(model, compiled=compiled), draft)
-    checkpoint.sync(draft)
-    draft.rename(file)
+    content = io.BytesIO()
+    torch.save(reference_weights(model, compiled=compiled), content)
+    write_whole(file, content.getvalue())
     return file
 
 

@@ -22,6 +22,11 @@ def exit_code(call: Callable[[], object]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if os.environ.get("TRM_DEBUG") == "1":
+            raise
+        click.echo(f"error: {error}\n  next: check the path and its permissions", err=True)
+        return 1
     except TrmError as error:
         if os.environ.get("TRM_DEBUG") == "1":
             raise

@@ -1,16 +1,16 @@
 """Decides which run directory a run file continues, and whether there is anything left to do in it."""
 
-import os
+import json
 from pathlib import Path
 from typing import Any
 
-from trmctl.files import write_whole
 from trmctl.output import talk
 from trmctl.runs import every, last_change
 from trmkit.errors import SpecError, StoreError
 from trmkit.spec.load import dump, load
 from trmkit.spec.run import RunFile
-from trmkit.store.layout import RunDirectory
+from trmkit.store.layout import RunDirectory, run_id
+from trmkit.store.local import write_whole
 
 FIXED = ("model", "data", "seed", "train.optimizer", "train.batch_size")
 """What a checkpoint depends on; the rest may change when a run goes on."""
@@ -24,11 +24,32 @@ def prepare(run: RunFile, resume: bool) -> RunDirectory:
     directory = newest(run) if resume else RunDirectory.of(run)
     if resume:
         announce(directory, differences(load(directory.run_file), run))
-    directory.checkpoints.mkdir(parents=True, exist_ok=True)
+    else:
+        refuse_to_go_back(directory, run)
+    try:
+        directory.checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{directory.checkpoints}: cannot be made: {error.strerror}",
+            next="give storage.path a folder you may write to",
+        ) from None
     text = dump(run)
     if not directory.run_file.is_file() or directory.run_file.read_text(encoding="utf-8") != text:
         write_whole(directory.run_file, text)
     return directory
+
+
+def refuse_to_go_back(directory: RunDirectory, run: RunFile) -> None:
+    """Raise SpecError when the run in `directory` went on, by --resume, with settings its name does not stand for."""
+    if not directory.run_file.is_file():
+        return
+    now = load(directory.run_file)
+    if run_id(now) != directory.root.name:
+        lines = [f"  {key}: {old} -> {new}" for key, (new, old) in differences(now, run).items()]
+        raise SpecError(
+            "\n".join([f"{directory.root} went on with other settings than this run file's:", *lines]),
+            next="give --resume and those settings to go on with it, or this run file another name to start anew",
+        )
 
 
 def newest(run: RunFile) -> RunDirectory:
@@ -69,10 +90,16 @@ def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
-def finished(directory: RunDirectory) -> bool:
-    """Say whether scores and report are there, newer than the last checkpoint and the run file."""
-    checkpoints = list(directory.checkpoints.glob("step_*"))
-    if not (checkpoints and directory.evaluation.is_file() and directory.report.is_file()):
+def finished(directory: RunDirectory, run: RunFile) -> bool:
+    """Say whether the run was trained to its end, and that end scored and reported as its run file says now."""
+    try:
+        scored = json.loads(directory.evaluation.read_bytes())
+        step, total = int(scored["step"]), int(scored["total"])
+    except (OSError, ValueError, TypeError, KeyError):
         return False
-    trained = max(os.path.getmtime(path) for path in (*checkpoints, directory.run_file))
-    return trained <= os.path.getmtime(directory.evaluation) <= os.path.getmtime(directory.report)
+    saved = [int(path.name.removeprefix("step_")) for path in directory.checkpoints.glob("step_*[0-9]")]
+    if step != max(saved, default=0) or step < total or (run.train.steps or step) > step:
+        return False
+    files = (directory.run_file, directory.evaluation, directory.report)
+    when = [path.stat().st_mtime for path in files if path.is_file()]
+    return len(when) == len(files) and when == sorted(when)

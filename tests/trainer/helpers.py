@@ -1,5 +1,6 @@
 """Small things that several tests of the trainer do."""
 
+import json
 import socket
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from trainer.train import train
 from trmkit.spec.load import dump, loads
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
+from trmkit.store.local import sha256
 
 SMALL_RUN = """
 name: small
@@ -47,7 +49,9 @@ def fingerprint(root: Path) -> dict[str, str]:
     """Return the SHA-256 of everything the newest checkpoint holds but its times."""
     found = checkpoint.newest(root)
     assert found is not None
-    return {name: checkpoint.sha256(found.path / name) for name in sorted(found.files) if name != "state.json"}
+    state = {name: value for name, value in found.json("state.json").items() if name != "seconds"}
+    hashes = {name: sha256(found.path / name) for name in sorted(found.files) if name != "state.json"}
+    return hashes | {"state.json": json.dumps(state, sort_keys=True)}
 
 
 def free_port() -> int:

@@ -91,9 +91,9 @@ def test_a_link_in_place_of_a_file_is_refused(tmp_path: Path, alone: World) -> N
 def test_the_best_and_the_newest_stay(tmp_path: Path, alone: World) -> None:
     for step in range(1, 7):
         save(tmp_path, step, alone)
-    checkpoint.write_best(tmp_path, 2, "exact_accuracy", 0.5)
+    checkpoint.write_best(tmp_path, {"step": 2, "metric": "exact_accuracy", "value": 0.5})
     (tmp_path / ".step_00000009.tmp").mkdir()
-    checkpoint.prune(tmp_path, keep=2)
+    checkpoint.prune(tmp_path, keep=2, current=6)
     assert checkpoint.steps(tmp_path) == [2, 5, 6]
     assert not list(tmp_path.glob(".step_*"))
 
@@ -110,6 +110,25 @@ def test_a_full_disk_leaves_the_previous_checkpoint_and_nothing_else(tmp_path: P
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
     assert checkpoint.verify(tmp_path / "step_00000001").step == 1
+
+
+def test_going_back_past_damaged_checkpoints_keeps_what_is_good(tmp_path: Path, alone: World) -> None:
+    for step in (4, 8, 12):
+        save(tmp_path, step, alone)
+    for step in (8, 12):
+        (tmp_path / f"step_{step:08d}" / "state.json").write_text("damaged")
+    assert (found := checkpoint.newest(tmp_path)) is not None
+    assert found.step == 4
+    save(tmp_path, 6, alone)
+    checkpoint.prune(tmp_path, keep=2, current=6)
+    assert checkpoint.steps(tmp_path) == [4, 6]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"step": "x"}', '{"step": 99}'])
+def test_a_best_that_is_not_there_is_no_best(tmp_path: Path, alone: World, text: str) -> None:
+    save(tmp_path, 4, alone)
+    (tmp_path / checkpoint.BEST).write_text(text)
+    assert checkpoint.read_best(tmp_path) is None
 
 
 def test_nothing_is_pickled(tmp_path: Path, alone: World) -> None:

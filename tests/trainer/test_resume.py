@@ -3,17 +3,23 @@
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.trainer.helpers import change, final_state, fingerprint, free_port, train_alone
 from trainer import checkpoint
 from trainer.__main__ import main
+from trainer.claim import claim
+from trainer.dist import World
+from trainer.train import build_state, open_data, resume
+from trmkit.errors import CheckpointError
 from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
@@ -115,6 +121,73 @@ def test_another_batch_size_drops_the_rows_being_worked_on(small_run: RunFile) -
     RunDirectory.of(longer).root.parent.mkdir(exist_ok=True)
     RunDirectory.of(small_run).root.rename(RunDirectory.of(longer).root)
     assert train_alone(longer) == 14
+
+
+VARIANTS = {
+    "adamw": "train.optimizer=adamw",
+    "parts": "train.accumulate=2",
+    "bfloat16": "model.forward_dtype=bfloat16",
+    "continue": "model.no_ACT_continue=false",
+    "one-state": "model.single_z=true",
+    "no-average": "train.ema=0",
+    "clipped": "train.grad_clip=0.5",
+    "recomputed": "train.activation_checkpointing=true",
+}
+
+
+@pytest.mark.parametrize("override", VARIANTS.values(), ids=VARIANTS)
+def test_every_kind_of_run_goes_on_exactly(small_run: RunFile, tmp_path: Path, override: str) -> None:
+    whole = change(small_run, override, "evaluate.every_steps=null")
+    train_alone(whole)
+    parted = change(whole, f"storage.path={tmp_path / 'parted'}", "train.checkpoint.keep=9")
+    train_alone(parted)
+    root = RunDirectory.of(parted).checkpoints
+    for step in checkpoint.steps(root):
+        if step > 4:
+            shutil.rmtree(root / f"step_{step:08d}")
+    train_alone(parted)
+    assert fingerprint(root) == fingerprint(RunDirectory.of(whole).checkpoints)
+
+
+def test_an_average_that_is_switched_on_starts_from_the_weights(
+    small_run: RunFile, alone: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = change(small_run, "train.ema=0", "train.steps=4")
+    train_alone(without)
+    train_split, _ = open_data(small_run, alone)
+    state = build_state(small_run, train_split, alone)
+    resume(state, RunDirectory.of(without))
+    assert state.ema is not None
+    for name, p in state.model.named_parameters():
+        assert torch.equal(state.ema.shadow[name], p)
+    assert "starts now" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_experiment_is_refused(small_run: RunFile, alone: World) -> None:
+    train_alone(small_run)
+    for override in ("train.optimizer=adamw", "seed=3", "model.H_cycles=3"):
+        other = change(small_run, override)
+        train_split, _ = open_data(other, alone)
+        with pytest.raises(CheckpointError, match="made with another"):
+            resume(build_state(other, train_split, alone), RunDirectory.of(small_run))
+
+
+def test_two_trainings_of_one_run_at_a_time_are_refused(small_run: RunFile, alone: World) -> None:
+    directory = RunDirectory.of(small_run)
+    with claim(small_run, directory, alone), pytest.raises(CheckpointError, match=str(os.getpid())):
+        train_alone(small_run)
+    assert train_alone(small_run) == 12
+
+
+def test_the_best_checkpoint_survives_a_kill_between_saving_it_and_naming_it(small_run: RunFile) -> None:
+    run = change(small_run, "train.steps=6")
+    train_alone(run)
+    root = RunDirectory.of(run).checkpoints
+    best = checkpoint.read_best(root)
+    (root / checkpoint.BEST).unlink()
+    train_alone(run)
+    assert best is not None
+    assert checkpoint.read_best(root) == best
 
 
 def test_a_finished_run_has_nothing_to_do(small_run: RunFile) -> None:

@@ -12,8 +12,9 @@ import torch
 
 from tests.trainer.helpers import change, final_state, free_port, train_alone
 from trainer import checkpoint
-from trainer.dist import Stopped, World
-from trainer.train import build_state, open_data
+from trainer.claim import claim
+from trainer.dist import Stopped, StopSignal, World
+from trainer.train import Session, build_state, open_data
 from trmkit.errors import SpecError, TrainError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
@@ -70,13 +71,23 @@ def test_another_seed_gives_other_weights(small_run: RunFile) -> None:
 def test_a_gradient_that_is_not_finite_stops_the_run_and_the_last_good_state_stays(
     small_run: RunFile, alone: World
 ) -> None:
-    run = change(small_run, "train.lr=1e38", "train.warmup_steps=6")
-    with pytest.raises(TrainError, match="not finite"):
-        train_alone(run)
-    found = checkpoint.newest(RunDirectory.of(run).checkpoints)
-    if found is not None:
-        assert all(value.isfinite().all() for value in found.tensors("model.safetensors").values())
-    assert lines(run)[-1]["kind"] == "stopped"
+    train_split, _ = open_data(small_run, alone)
+    state = build_state(small_run, train_split, alone)
+    directory = RunDirectory.of(small_run)
+    with claim(small_run, directory, alone), Session(state, directory, StopSignal()) as session:
+        for _ in range(2):
+            session.note(state.update())
+        session.save()
+        next(state.model.parameters()).data[0, 0] = float("nan")
+        with pytest.raises(TrainError, match="update 3 is not finite"):
+            session.note(state.update())
+        with pytest.raises(TrainError, match="checkpoint is of step 2"):
+            session.save()
+    found = checkpoint.newest(directory.checkpoints)
+    assert found is not None
+    assert found.step == 2
+    assert all(value.isfinite().all() for value in found.tensors("model.safetensors").values())
+    assert lines(small_run)[-1]["kind"] == "stopped"
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -41,7 +41,7 @@ if stage == "train" and os.environ.get("WAIT"):
 if stage == "train":
     (folder / "checkpoints" / "step_00000010").mkdir(parents=True, exist_ok=True)
 if stage == "evaluate":
-    (folder / "eval.json").write_text("{}")
+    (folder / "eval.json").write_text(json.dumps({"step": 10, "total": int(os.environ.get("TOTAL", "10"))}))
 if stage == "report":
     (folder / "report.html").write_text("<html>")
 """
@@ -85,11 +85,31 @@ def test_a_newer_checkpoint_or_another_evaluation_makes_a_run_unfinished(trainer
     start(trainer)
     start(trainer, "evaluate.examples=3")
     assert len(calls()) == 8
-    directory = RunDirectory.of(load("run.yaml"))
-    later = os.path.getmtime(directory.report) + 10
-    os.utime(directory.checkpoints / "step_00000010", (later, later))
+    (RunDirectory.of(load("run.yaml")).checkpoints / "step_00000012").mkdir()
     start(trainer, "evaluate.examples=3")
     assert len(calls()) == 12
+
+
+def test_scores_of_a_training_that_was_stopped_do_not_end_the_run(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOTAL", "100")
+    start(trainer)
+    start(trainer)
+    assert len(calls()) == 8
+
+
+def test_a_run_that_went_on_with_other_settings_does_not_go_back_unnoticed(trainer: Trainer) -> None:
+    start(trainer)
+    start(trainer, "train.lr=3e-4", resume=True)
+    with pytest.raises(SpecError, match=r"train.lr: 0.0001 -> 0.0003"):
+        start(trainer)
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused_before_anything_starts(trainer: Trainer) -> None:
+    with pytest.raises(SpecError, match="divided over 3 processes"):
+        start(trainer, processes=3)
+    assert calls() == []
 
 
 def test_train_and_evaluate_run_on_several_processes() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.trmctl.conftest import Run
-from trmctl.files import write_whole
 from trmctl.stages import run_one
 from trmkit.errors import StoreError
+from trmkit.store.local import write_whole
 
 
 @pytest.mark.parametrize("command", [("report", "x"), ("compare", "x", "y")])

@@ -9,12 +9,18 @@ import tempfile
 import time
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trainer.data.manifest import FORMAT, Source, file_hash, read_manifest, write_manifest
-from trainer.data.store import sync, sync_entry
+from trainer.data.manifest import FORMAT, Source, read_manifest, sizes_are_right, write_manifest
+from trainer.data.store import sync
 from trmkit.errors import DataError
 from trmkit.spec.base import section_hash
 from trmkit.spec.data import DataSection, FolderData
+from trmkit.store.local import sha256
+from trmkit.store.local import sync as sync_entry
+
+if TYPE_CHECKING:  # building alone needs no torch
+    from trainer.dist import World
 
 SOURCES = {
     "sudoku": "trainer.data.sudoku:source",
@@ -60,15 +66,25 @@ def build(section: DataSection, root: Path) -> Path:
     return target
 
 
+def build_together(section: DataSection, root: Path, world: "World") -> Path:
+    """Build on the first process, have the others wait, and return the folder on all of them."""
+    folder = None
+    with world.together():
+        if world.first:
+            folder = build(section, root)
+    shared: Path = world.gather_objects(folder)[0]
+    return shared
+
+
 def is_current(folder: Path, source: Source) -> bool:
     """Say whether `folder` is a whole data set made from `source`'s files as they are now.
 
     Where none of the files is left (or none was on this machine), the data set stays good.
     """
     manifest = read_manifest(folder)
-    if manifest is None:
+    if manifest is None or not sizes_are_right(folder, manifest):
         return False
-    now = {name: file_hash(path) for name, path in source.files.items() if path.is_file()}
+    now = {name: sha256(path) for name, path in source.files.items() if path.is_file()}
     return not now or now == manifest["inputs"]
 
 

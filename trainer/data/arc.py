@@ -19,10 +19,11 @@ from trainer.data.augment import variant_names
 from trainer.data.draws import generator
 from trainer.data.grid import UNCHANGED, VOCAB_SIZE
 from trainer.data.kernels import colour_keys, place_pairs, variant_keys
-from trainer.data.manifest import Built, Grid, Source, file_hash
+from trainer.data.manifest import Built, Grid, Source
 from trainer.data.store import create_rows, finish_split, write_identifiers
 from trmkit.errors import DataError
 from trmkit.spec.data import ArcData
+from trmkit.store.local import sha256
 
 TRIES_PER_VARIANT = 5
 """Tries for each variant asked for before a task is left with fewer, as in the reference."""
@@ -90,7 +91,7 @@ def write(section: ArcData, files: dict[str, Path], folder: Path) -> Built:
             **test.counts("test"),
             "tasks_with_fewer_variants": sum(len(found) <= section.num_aug for found in variants),
         },
-        inputs={name: file_hash(path) for name, path in files.items() if path.is_file()},
+        inputs={name: sha256(path) for name, path in files.items() if path.is_file()},
         left_out=left_out,
     )
 

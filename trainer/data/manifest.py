@@ -1,6 +1,5 @@
 """What a built data set says about itself: `manifest.json`, and the words a source uses to say it."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -11,7 +10,7 @@ from typing import Any, Literal
 from trainer.data.store import read_json, read_split
 from trmkit.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 """Counted up whenever a build writes something else for the same section."""
 
 NAME = "manifest.json"
@@ -59,8 +58,20 @@ def write_manifest(
         "section_hash": section_hash,
         **asdict(built),
         "seconds": round(s, 3),
+        "files": {str(path.relative_to(folder)): path.stat().st_size for path in _members(folder)},
     }
     (folder / NAME).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def sizes_are_right(folder: Path, manifest: dict[str, Any]) -> bool:
+    """Say whether every file that was built is there with the size it had."""
+    files = manifest.get("files")
+    found = {str(path.relative_to(folder)): path.stat().st_size for path in _members(folder)}
+    return isinstance(files, dict) and all(found.get(name) == size for name, size in files.items())
+
+
+def _members(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != NAME)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -89,9 +100,3 @@ def grid_of(folder: Path) -> Grid:
     if (folder / "test_puzzles.json").is_file() and side * side == cells:
         return Grid("arc", side, side)
     return Grid("sequence", 1, cells)
-
-
-def file_hash(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

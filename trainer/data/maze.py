@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from trainer.data.augment import dihedral
 from trainer.data.csv_pair import Table, local_files, opened, read_table
-from trainer.data.manifest import Built, Grid, Source, file_hash
+from trainer.data.manifest import Built, Grid, Source
 from trainer.data.store import write_identifiers, write_split
 from trainer.data.sudoku import subsample
 from trmkit.errors import DataError
 from trmkit.spec.data import MazeData
+from trmkit.store.local import sha256
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -32,7 +33,7 @@ def write(section: MazeData, folder: Path) -> Built:
     """Write the data set into `folder`. DataError: a file or a line in it is not what it should be."""
     with opened(section.path) as files:
         train, test = (read_table(files[name], ALPHABET, None) for name in ("train.csv", "test.csv"))
-        inputs = {name: file_hash(file) for name, file in files.items()}
+        inputs = {name: sha256(file) for name, file in files.items()}
     for table in (train, test):
         check(table)
     if train.questions.shape[1] != test.questions.shape[1]:

@@ -6,7 +6,6 @@ puzzle with all its augmentations). `puzzle_indices` [P + 1] are offsets into ro
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trmkit.errors import DataError
+from trmkit.store.local import sync as sync_path
 
 Int32 = npt.NDArray[np.int32]
 Tokens = npt.NDArray[Any]
@@ -194,16 +194,7 @@ def check_values(path: Path, tokens: Tokens, vocab_size: int) -> None:
 def sync(folder: Path) -> None:
     """Have the disk hold every file below `folder`, and the names of all of them."""
     for path in [*folder.rglob("*"), folder]:
-        sync_entry(path)
-
-
-def sync_entry(path: Path) -> None:
-    """Have the disk hold one file, or the names in one folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync_path(path)
 
 
 def _read_metadata(path: Path) -> Metadata:

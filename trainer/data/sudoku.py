@@ -10,12 +10,13 @@ import numpy as np
 
 from trainer.data.csv_pair import Table, local_files, opened, read_table
 from trainer.data.draws import generator
-from trainer.data.manifest import Built, Grid, Source, file_hash
+from trainer.data.manifest import Built, Grid, Source
 from trainer.data.store import create_rows, finish_single_rows, write_identifiers
 from trainer.data.sudoku_shuffle import BOXES, write_variants
 from trainer.data.sudoku_solver import layout_of
 from trmkit.errors import DataError
 from trmkit.spec.data import SudokuData
+from trmkit.store.local import sha256
 
 ALPHABET = {".": 0, **{str(digit): digit for digit in range(10)}}
 
@@ -29,7 +30,7 @@ def write(section: SudokuData, folder: Path) -> Built:
     """Write the data set into `folder`. DataError: a file or a line in it is not what it should be."""
     with opened(section.path) as files:
         train, test = (_read(section, files[name]) for name in ("train.csv", "test.csv"))
-        inputs = {name: file_hash(file) for name, file in files.items()}
+        inputs = {name: sha256(file) for name, file in files.items()}
     cells = train.questions.shape[1]
     if test.questions.shape[1] != cells:
         raise DataError(f"{test.file}: its puzzles have another size than those of {train.file}", next="take one size")

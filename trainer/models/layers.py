@@ -116,7 +116,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def swiglu_width(width: int, expansion: float) -> int:
     """Return the inner width: 2/3 of `expansion * width`, rounded up to a multiple of 256."""
-    return math.ceil(round(expansion * width * 2 / 3) / 256) * 256
+    return math.ceil(max(1, round(expansion * width * 2 / 3)) / 256) * 256
 
 
 class SwiGLU(nn.Module):

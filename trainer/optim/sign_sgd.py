@@ -41,12 +41,20 @@ def sign_sgd(weights: Tensor, ids: Tensor, grads: Tensor, lr: float, weight_deca
     first = torch.ones_like(ordered, dtype=torch.bool)
     first[1:] = ordered[1:] != ordered[:-1]
     place = first.cumsum(0) - 1
-    sums = torch.zeros_like(grads).index_add_(0, place, grads[order])
+    sums = _sums_by_place(grads[order], place)
     unique = torch.zeros_like(ordered).scatter_(0, place, ordered)
     places = torch.arange(len(ids), device=ids.device)
     used = torch.where(places <= place[-1], places, 0)
     unique, sums = unique[used], sums[used]
     weights[unique] = weights[unique] * (1 - lr * weight_decay) - lr * sums.sign()
+
+
+def _sums_by_place(ordered: Tensor, place: Tensor) -> Tensor:
+    """Add up the rows of `ordered` [B, W] by `place` [B], in the same order every time, on a CPU and on a GPU."""
+    sums = torch.zeros_like(ordered)
+    if ordered.is_cuda:  # there, index_add_ adds in any order, and this one sorts first
+        return sums.index_put_((place,), ordered, accumulate=True)
+    return sums.index_add_(0, place, ordered)
 
 
 def _from_all_processes(part: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from trainer.report.page import duration, read_json, templates
 from trmkit.errors import DataError
 from trmkit.spec.load import load
 from trmkit.store.layout import RunDirectory
+from trmkit.store.local import write_whole
 
 RESULTS = {
     "test exact": ("test", "exact_accuracy"),
@@ -119,6 +120,4 @@ def _write_page(found: dict[str, Any], directories: list[RunDirectory], page: Pa
             charts=[(title, Markup(svg)) for title, svg in charts if svg],
         )
     )
-    draft = page.with_name(f".{page.name}.tmp")
-    draft.write_text(text)
-    draft.rename(page)
+    write_whole(page, text)

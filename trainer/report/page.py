@@ -13,6 +13,7 @@ from trainer.report.grids import draw
 from trmkit.errors import DataError
 from trmkit.spec.load import load
 from trmkit.store.layout import RunDirectory
+from trmkit.store.local import write_whole
 
 SETS = {
     "test": ("Held out", "rows that were never trained on"),
@@ -29,9 +30,7 @@ def write_report(directory: RunDirectory) -> Path:
     if not directory.run_file.is_file():
         raise DataError(f"{directory.root}: is not a run", next="give the folder of a run")
     page = templates().get_template("page.html.jinja").render(gather(directory))
-    draft = directory.report.with_suffix(".tmp")
-    draft.write_text(page)
-    draft.rename(directory.report)
+    write_whole(directory.report, page)
     return directory.report
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from trmctl.files import write_whole
 from trmctl.options import output_option, run_file_options
 from trmctl.stages import Trainer, require_trainer, run_one
+from trmkit.store.local import write_whole
 
 
 @click.command("describe")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from trmctl.files import write_whole
 from trmctl.output import talk
 from trmkit.errors import SpecError
 from trmkit.spec.tree import did_you_mean
+from trmkit.store.local import write_whole
 
 SCHEMA = "runfile.schema.json"
 

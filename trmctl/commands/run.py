@@ -29,10 +29,18 @@ def command(config: str, overrides: tuple[str, ...], resume: bool, nproc: int) -
 def run(config: str, overrides: Sequence[str], resume: bool, processes: int, trainer: Trainer) -> int:
     """Do the work of `trmctl run` with this trainer; return the exit code."""
     from trmctl.prepare import finished, prepare
+    from trmkit.errors import SpecError
     from trmkit.spec.load import load
 
-    directory = prepare(load(config, overrides), resume)
-    if not finished(directory):
+    spec = load(config, overrides)
+    if spec.train.batch_size % (processes * spec.train.accumulate):
+        raise SpecError(
+            f"train.batch_size: {spec.train.batch_size} rows cannot be divided over {processes} processes"
+            f" in {spec.train.accumulate} parts",
+            next="choose --nproc, or a batch size, so that they can",
+        )
+    directory = prepare(spec, resume)
+    if not finished(directory, spec):
         talk(f"run {directory.root}")
         code = run_stages(directory.run_file, trainer, processes, again(config, overrides, resume, processes))
         if code:

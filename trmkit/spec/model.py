@@ -1,8 +1,8 @@
 """The `model` section: which network, and its sizes. The keys have the names that the TRM paper's code gave them."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from trmkit.spec.base import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Section
 
@@ -19,7 +19,7 @@ class TrmModel(Section):
     num_heads: PositiveInt = 8
     """Attention heads; must divide `hidden_size`, and the quotient must be even for rotary positions."""
 
-    expansion: PositiveFloat = 4.0
+    expansion: Annotated[float, Field(ge=0.25, le=64)] = 4.0
     """Width of the SwiGLU layers relative to their input; the inner size is 2/3 of it, rounded up to 256s."""
 
     L_layers: PositiveInt = 2

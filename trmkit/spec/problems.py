@@ -179,7 +179,8 @@ def suggest_key(spot: Spot) -> str:
     near = did_you_mean(key, spot.owner.model_fields if spot.owner else ())
     if near:
         return near
-    elsewhere = [path for path in key_paths(RunFile) if path.rpartition(".")[2] == key]
+    here = ".".join(map(str, spot.path))
+    elsewhere = [path for path in key_paths(RunFile) if path.rpartition(".")[2] == key and path != here]
     return f"; did you mean {elsewhere[0]!r}?" if elsewhere else ""
 
 

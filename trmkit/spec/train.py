@@ -63,7 +63,7 @@ class TrainSection(Section):
     optimizer: Literal["adam_atan2", "adamw"] = "adam_atan2"
     """Adam-atan2 (arXiv 2407.05872), as in the paper, or AdamW."""
 
-    lr: PositiveFloat = 1e-4
+    lr: Annotated[float, Field(gt=0, le=10)] = 1e-4
     """Peak learning rate."""
 
     lr_min_ratio: Fraction = 1.0
@@ -72,13 +72,13 @@ class TrainSection(Section):
     warmup_steps: NonNegativeInt = 2000
     """Updates over which the learning rate grows linearly."""
 
-    betas: Annotated[Sequence[Fraction], Field(min_length=2, max_length=2)] = (0.9, 0.95)
+    betas: Annotated[Sequence[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = (0.9, 0.95)
     """Decay of the running mean and of the running mean square of the gradient."""
 
     weight_decay: NonNegativeFloat = 0.1
     """Decoupled weight decay on every weight."""
 
-    puzzle_emb_lr: NonNegativeFloat = 1e-2
+    puzzle_emb_lr: Annotated[float, Field(ge=0, le=10)] = 1e-2
     """Learning rate of the puzzle table, trained by SignSGD on the rows in the batch."""
 
     puzzle_emb_weight_decay: NonNegativeFloat = 0.1
@@ -93,7 +93,7 @@ class TrainSection(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes CUDA, then MPS, then the CPU."""
 
-    threads: PositiveInt | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """CPU threads per process; null leaves PyTorch's choice."""
 
     compile: bool = False

@@ -1,0 +1,37 @@
+"""What the benchmarks share: CPU time of variants that take turns, and a small table."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+Work = Callable[[], object]
+
+
+def cpu_seconds(work: Work) -> float:
+    """Return the CPU seconds that `work` takes in this process."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def take_turns(variants: Mapping[str, Work], rounds: int) -> dict[str, float]:
+    """Return the least CPU seconds of each variant in `rounds` rounds, on one thread.
+
+    All variants run in every round, one after the other, so that a slow minute of the machine meets all of them.
+    """
+    torch.set_num_threads(1)
+    best = dict.fromkeys(variants, float("inf"))
+    for _ in range(rounds):
+        for name, work in variants.items():
+            best[name] = min(best[name], cpu_seconds(work))
+    return best
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of text in columns; the first column is flush left, the others flush right."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    for row in [head, *rows]:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        print("  ".join(cells).rstrip())
+    print(flush=True)

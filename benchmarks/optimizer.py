@@ -1,0 +1,93 @@
+"""How fast an update of the weights is: Adam-atan2 and the weight average, as ratios to a plain loop over the tensors.
+
+    python benchmarks/optimizer.py [--rounds 15]
+
+Both start from the same weights of the default model, get the same gradients, and must end at the same numbers.
+"""
+
+import argparse
+import math
+
+import torch
+from common import table, take_turns
+from torch import Tensor, nn
+
+from trainer.models import build
+from trainer.optim.adam_atan2 import AdamATan2
+from trainer.optim.ema import WeightAverage
+from trmkit.spec.model import TrmModel
+
+LR, DECAY, MU = 1e-4, 1.0, 0.999
+GOAL = "none of its own; it is part of the train step"
+
+
+def main() -> None:
+    """Print one table for the default attention model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15, help="rounds, of which the fastest counts")
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = build(TrmModel(family="trm"), 11, 81, 1)
+    grads = [torch.randn_like(p) * 1e-3 for p in model.parameters()]
+    ours, plain = Ours(model, grads), Plain(model, grads)
+    seconds = take_turns({"ours": ours, "plain loop": plain}, rounds)
+    expect_equal(ours, plain)
+    count = sum(p.numel() for p in model.parameters())
+    print(f"Adam-atan2 and average of {count / 1e6:.1f} million weights; goal: {GOAL}")
+    rows = [(name, f"{1e3 * s:.1f}", f"{seconds['plain loop'] / s:.2f}x") for name, s in seconds.items()]
+    table(("variant", "CPU milliseconds", "to plain"), rows)
+
+
+class Ours:
+    """The update as the trainer makes it, on a copy of the weights."""
+
+    def __init__(self, model: nn.Module, grads: list[Tensor]) -> None:
+        self.params = nn.ParameterList(p.detach().clone() for p in model.parameters())
+        for p, grad in zip(self.params, grads, strict=True):
+            p.grad = grad
+        self.optimizer = AdamATan2(self.params.parameters(), LR, weight_decay=DECAY)
+        self.average = WeightAverage(self.params, MU)
+
+    def __call__(self) -> None:
+        """Make one update."""
+        self.optimizer.step()
+        self.average.update()
+
+
+class Plain:
+    """The same update, tensor by tensor, as the formula is written."""
+
+    def __init__(self, model: nn.Module, grads: list[Tensor]) -> None:
+        self.params, self.grads = [p.detach().clone() for p in model.parameters()], grads
+        self.means = [torch.zeros_like(p) for p in self.params]
+        self.squares = [torch.zeros_like(p) for p in self.params]
+        self.shadow = [p.clone() for p in self.params]
+        self.updates = 0
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        """Make one update."""
+        self.updates += 1
+        one, two = 1 - 0.9**self.updates, math.sqrt(1 - 0.95**self.updates)
+        for index, (p, grad) in enumerate(zip(self.params, self.grads, strict=True)):
+            p.mul_(1 - LR * DECAY)
+            self.means[index] = 0.9 * self.means[index] + 0.1 * grad
+            self.squares[index] = 0.95 * self.squares[index] + 0.05 * grad * grad
+            p.sub_(LR / one * torch.atan2(self.means[index], self.squares[index].sqrt() / two))
+            self.shadow[index] = (1 - MU) * p + MU * self.shadow[index]
+
+
+def expect_equal(ours: Ours, plain: Plain) -> None:
+    """Stop unless weights and averages are the same within rounding."""
+    for name, found, expected in (
+        ("weights", list(ours.params), plain.params),
+        ("averages", list(ours.average.shadow.values()), plain.shadow),
+    ):
+        worst = max(float((a.detach() - b).abs().max()) for a, b in zip(found, expected, strict=True))
+        if worst > 1e-5:
+            raise SystemExit(f"{name} differ by {worst}")
+
+
+if __name__ == "__main__":
+    main()
