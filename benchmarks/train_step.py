@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from common import Work, cpu_seconds, table, take_turns
 from torch import Tensor
 
+from trainer.dist import World
 from trainer.models import TrainableModel, build
 from trainer.models.base import Batch, Carry, Draws
 from trainer.models.prepare import prepare
@@ -27,6 +28,7 @@ from trmkit.spec.model import TrmModel
 from trmkit.spec.train import TrainSection
 
 CELLS, VOCAB = 81, 11
+HERE = World(0, 1, 0, torch.device("cpu"))
 LR, DECAY, MU = 1e-4, 1.0, 0.999
 KINDS = {"attention": {}, "mlp_t": {"mlp_t": True, "pos_encodings": "none"}}
 GOALS = {"plain bf16": "1.2", "plain fp32": "2.2", "no prefix": "1.5"}
@@ -113,7 +115,7 @@ class OurStep:
         self.optimizer = AdamATan2(model.parameters(), LR, weight_decay=DECAY)
         self.average = WeightAverage(model, MU)
         table = getattr(model.inner, "puzzle_emb", None)
-        self.table = SparseSignSGD(table, DECAY) if table is not None else None
+        self.table = SparseSignSGD(table, DECAY, HERE) if table is not None else None
         self.carry: Carry | None = None
         self.calls = 0
 

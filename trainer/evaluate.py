@@ -12,7 +12,7 @@ import numpy as np
 from trainer import checkpoint, data
 from trainer.checkpoint import Checkpoint
 from trainer.data.manifest import grid_of
-from trainer.data.sampler import original_rows
+from trainer.data.sampler import evenly, original_rows
 from trainer.data.store import Split, read_identifiers, read_split
 from trainer.data.stream import Rows
 from trainer.dist import StopSignal, World
@@ -129,11 +129,6 @@ def _whole_puzzles(split: Split, rows: Indices, solved: Solved) -> dict[str, int
 def test_rows(run: RunFile, split: Split) -> Indices:
     """Return the test rows that are scored, in the order of the split."""
     return np.arange(len(split), dtype=np.int64) if run.evaluate.augmented else original_rows(split, len(split))
-
-
-def evenly(rows: Indices, count: int) -> Indices:
-    """Return `count` of `rows`, evenly spread, or all of them if there are no more."""
-    return rows if len(rows) <= count else rows[np.arange(count) * len(rows) // count]
 
 
 def plan_of(run: RunFile, model: TrainableModel, world: World) -> Plan:

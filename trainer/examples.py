@@ -21,11 +21,12 @@ def show_rows(name: str, split: Split, solved: Solved, grid: Grid, identifiers: 
         labels = np.asarray(split.labels[row])
         labelled = labels != ignored if ignored is not None else np.ones(len(labels), bool)
         identifier = int(split.row_identifiers[row])
+        named = identifier != split.metadata.blank_identifier_id and identifier < len(identifiers)
         shown.append(
             {
                 "set": name,
                 "row": row,
-                "puzzle": identifiers[identifier] if identifier < len(identifiers) else str(identifier),
+                "puzzle": identifiers[identifier] if named else "",
                 "exact": bool((cells == labels)[labelled].all()),
                 "question": picture(np.asarray(split.inputs[row]), grid),
                 "truth": picture(labels, grid),

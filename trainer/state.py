@@ -80,7 +80,7 @@ class TrainState:
         self.parts = [slice(at, at + size) for at in range(0, share, size)]
         self.optimizer = optim.build(model, run.train)
         tables = [module for module in model.modules() if isinstance(module, SparseEmbedding)]
-        self.tables = [SparseSignSGD(table, run.train.puzzle_emb_weight_decay) for table in tables]
+        self.tables = [SparseSignSGD(table, run.train.puzzle_emb_weight_decay, world) for table in tables]
         self.ema = WeightAverage(model, run.train.ema) if run.train.ema else None
         self.carries: list[Carry | None] = [None] * len(self.parts)
         self.bad_step = torch.zeros((), dtype=torch.int64, device=world.device)

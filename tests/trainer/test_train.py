@@ -1,5 +1,6 @@
 """Training: it learns, it logs, it stops when it should, and how it is spread changes no number."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -142,14 +143,20 @@ def test_a_batch_that_cannot_be_divided_is_refused(small_run: RunFile, alone: Wo
         build_state(small_run, train, World(0, 3, 0, torch.device("cpu")))
 
 
-def test_a_missing_logger_is_an_error_that_names_the_package(small_run: RunFile) -> None:
-    pytest.importorskip("torch")
-    for key, package in (("train.log.tensorboard=true", "tensorboard"), ("train.log.wandb_project=x", "wandb")):
-        try:
-            __import__(package)
-        except ImportError:
-            with pytest.raises(SpecError, match=package):
-                train_alone(change(small_run, key))
+@pytest.mark.parametrize(
+    ("package", "override"), [("tensorboard", "train.log.tensorboard=true"), ("wandb", "train.log.wandb_project=x")]
+)
+def test_a_logger_works_offline_or_its_absence_is_an_error_that_names_it(
+    small_run: RunFile, monkeypatch: pytest.MonkeyPatch, package: str, override: str
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run = change(small_run, override)
+    if importlib.util.find_spec(package) is None:
+        with pytest.raises(SpecError, match=package):
+            train_alone(run)
+    else:
+        assert train_alone(run) == 12
+        assert any(RunDirectory.of(run).root.glob(f"{package}/**/*"))
 
 
 def test_slots_work_on_a_puzzle_until_it_halts(small_run: RunFile, alone: World) -> None:

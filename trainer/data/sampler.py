@@ -29,10 +29,12 @@ def original_rows(split: Split, count: int) -> Rows:
     """Return up to `count` rows of puzzles as they were before augmentation, int64, evenly spread over the groups."""
     puzzles = split.group_indices[:-1]  # the first puzzle of a group is the original
     starts = split.puzzle_indices[puzzles].astype(np.int64)
-    rows = _runs(starts, split.puzzle_indices[puzzles + 1] - starts)
-    if len(rows) <= count:
-        return rows
-    return rows[np.arange(count, dtype=np.int64) * len(rows) // count]
+    return evenly(_runs(starts, split.puzzle_indices[puzzles + 1] - starts), count)
+
+
+def evenly(rows: Rows, count: int) -> Rows:
+    """Return `count` of `rows`, evenly spread, or all of them if there are no more."""
+    return rows if len(rows) <= count else rows[np.arange(count, dtype=np.int64) * len(rows) // count]
 
 
 def _runs(starts: Rows, sizes: Rows) -> Rows:

@@ -4,9 +4,9 @@ Legend: `B` rows of the batch over all processes, `W` width of the table.
 """
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
+from trainer.dist import World
 from trainer.models.base import SparseEmbedding
 
 
@@ -16,8 +16,8 @@ class SparseSignSGD:
     Identifiers that are not in the batch keep their vector, and are not decayed.
     """
 
-    def __init__(self, table: SparseEmbedding, weight_decay: float) -> None:
-        self.table, self.weight_decay = table, weight_decay
+    def __init__(self, table: SparseEmbedding, weight_decay: float, world: World) -> None:
+        self.table, self.weight_decay, self.world = table, weight_decay, world
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
@@ -26,8 +26,8 @@ class SparseSignSGD:
         self.table.touched.clear()
         if not touched:
             return
-        ids = _from_all_processes(torch.cat([ids for ids, _ in touched]))
-        grads = _from_all_processes(torch.cat([grad for _, grad in touched]))
+        ids = self.world.gather_rows(torch.cat([ids for ids, _ in touched]))
+        grads = self.world.gather_rows(torch.cat([grad for _, grad in touched]))
         sign_sgd(self.table.weights, ids, grads, lr, self.weight_decay)
 
 
@@ -55,11 +55,3 @@ def _sums_by_place(ordered: Tensor, place: Tensor) -> Tensor:
     if ordered.is_cuda:  # there, index_add_ adds in any order, and this one sorts first
         return sums.index_put_((place,), ordered, accumulate=True)
     return sums.index_add_(0, place, ordered)
-
-
-def _from_all_processes(part: Tensor) -> Tensor:
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return part
-    parts = [torch.empty_like(part) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, part.contiguous())
-    return torch.cat(parts)

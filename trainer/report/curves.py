@@ -20,6 +20,7 @@ class Line:
     y: Sequence[float]
     dots: bool = False
     dashed: bool = False
+    joined: bool = True
 
 
 def chart(lines: Sequence[Line], *, x: str, y: str, log: bool = False, unit_range: bool = False) -> str:
@@ -49,6 +50,7 @@ def chart(lines: Sequence[Line], *, x: str, y: str, log: bool = False, unit_rang
             if line.dashed:
                 look = {"color": INK, "ls": "--", "lw": 0.8}
             else:
+                look |= {} if line.joined else {"ls": "none", "markersize": 6}
                 look["color"] = next(colours)
             axes.plot(line.x, line.y, label=line.name, **look)
         axes.set(xlabel=x, ylabel=y)
@@ -68,7 +70,7 @@ def calibration_chart(sets: dict[str, list[dict[str, float]]]) -> str:
     """Return an SVG chart of how often rows were right, by what the q-head predicted; `sets` maps names to bins."""
     lines = [Line("perfect", (0.0, 1.0), (0.0, 1.0), dashed=True)]
     for name, bins in sets.items():
-        lines.append(Line(name, [b["predicted"] for b in bins], [b["observed"] for b in bins], dots=True))
+        lines.append(Line(name, [b["predicted"] for b in bins], [b["observed"] for b in bins], dots=True, joined=False))
     return chart(lines, x="predicted probability of being right", y="right", unit_range=True)
 
 

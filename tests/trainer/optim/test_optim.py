@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from trainer.dist import World
 from trainer.models.base import SparseEmbedding
 from trainer.optim.adam_atan2 import AdamATan2
 from trainer.optim.ema import WeightAverage
@@ -45,12 +46,12 @@ def test_sign_sgd_equals_the_references(units: Any) -> None:
     torch.testing.assert_close(weights, recorded["weights1"], rtol=1e-6, atol=1e-8)
 
 
-def test_only_the_rows_of_the_batch_change_in_the_table() -> None:
+def test_only_the_rows_of_the_batch_change_in_the_table(alone: World) -> None:
     table = SparseEmbedding(6, 3).train()
     table.weights.fill_(1.0)
     identifiers = torch.tensor([4, 1, 4])
     (table(identifiers) * torch.tensor([[1.0], [1.0], [-3.0]])).sum().backward()
-    SparseSignSGD(table, weight_decay=0.5).step(lr=0.1)
+    SparseSignSGD(table, weight_decay=0.5, world=alone).step(lr=0.1)
     expected = torch.ones(6, 3)
     expected[1] = 0.95 - 0.1
     expected[4] = 0.95 + 0.1
