@@ -4,7 +4,6 @@ Legend: `N` puzzle identifiers, `W` width of the puzzle table.
 """
 
 import io
-import pickle
 from pathlib import Path
 
 import torch
@@ -67,15 +66,15 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
     Only tensors are unpickled. CheckpointError: the file is no such checkpoint.
     """
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no checkpoint of weights: there is no such file", next="give a file of tensors")
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's own words advise to switch the protection off
+    except Exception as error:  # whatever a damaged file makes torch raise; its own words advise to trust the file
         raise CheckpointError(
             f"{file}: no checkpoint of weights (it is damaged or holds more than tensors; nothing in it was executed)",
             next="give a file of tensors",
         ) from error
-    except Exception as error:  # whatever else a damaged file makes torch raise, the answer is the same
-        raise CheckpointError(f"{file}: no checkpoint of weights ({error})", next="give a file of tensors") from error
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
     ):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,12 @@ from typing import Any
 import pytest
 
 from tests.trainer.helpers import change, train_alone
-from trainer import data
 from trainer.dist import World
 from trainer.evaluate import evaluate
 from trainer.report.compare import compare_runs
 from trainer.report.grids import draw
 from trainer.report.page import write_report
 from trmkit.errors import DataError
-from trmkit.spec.data import FolderData
 from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
@@ -104,17 +101,16 @@ def test_a_report_is_one_file_with_the_numbers_of_eval_json(small_run: RunFile, 
     assert not list(directory.root.glob("*.tmp"))
 
 
-def test_hostile_names_are_text(small_run: RunFile, tmp_path: Path, alone: World) -> None:
-    folder = tmp_path / "theirs"
-    shutil.copytree(data.build(small_run.data, Path(small_run.storage.data)), folder)
-    (folder / "identifiers.json").write_text(json.dumps([HOSTILE]))
-    theirs = small_run.model_copy(update={"data": FolderData(source="folder", path=str(folder))})
-    directory = scored(theirs, alone)
+def test_hostile_names_are_text(small_run: RunFile, alone: World) -> None:
+    directory = scored(small_run, alone)
     moved = RunDirectory(directory.root.rename(directory.root.with_name("<img src=x onerror=alert(1)>")))
     environment = json.loads(moved.environment.read_text())
     moved.environment.write_text(json.dumps(environment | {"commit": HOSTILE, HOSTILE: HOSTILE}))
+    evaluation = json.loads(moved.evaluation.read_text())
+    named = [example | {"puzzle": HOSTILE} for example in evaluation["examples"]]
+    moved.evaluation.write_text(json.dumps(evaluation | {"examples": named}))
     page = expect_self_contained(write_report(moved).read_text())
-    assert page.text.count(HOSTILE) == 8 + 3
+    assert page.text.count(HOSTILE) == len(named) + 3
     assert "<img src=x onerror=alert(1)>" in page.text
 
 

@@ -17,7 +17,7 @@ def keys(path: str) -> list[Key]:
 
 def test_a_key_has_a_type_a_default_and_a_meaning() -> None:
     (key,) = keys("train.lr")
-    assert (key.path, key.type, key.default, key.doc) == ("train.lr", "number above 0", "0.0001", "Peak learning rate.")
+    assert (key.path, key.type, key.default, key.doc) == ("train.lr", "number above 0 and up to 10", "0.0001", "Peak learning rate.")
 
 
 @pytest.mark.parametrize("path", ["data.canvas", "data.arc.canvas"])
@@ -34,7 +34,7 @@ def test_a_key_that_choices_share_is_explained_for_each() -> None:
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("train.betas", "list of 2: number from 0 to 1"),
+        ("train.betas", "list of 2: number from 0 to below 1"),
         ("train.steps", "whole number above 0 or null"),
         ("train.optimizer", "one of adam_atan2, adamw"),
         ("train.compile", "true or false"),

@@ -143,10 +143,13 @@ def words(schema: dict[str, Any]) -> str:
 def bounds(schema: dict[str, Any]) -> str:
     """Say the limits of a number."""
     low, high = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
     if low is not None and high is not None:
         return f" from {low:g} to {high:g}"
-    if "exclusiveMinimum" in schema:
-        return f" above {schema['exclusiveMinimum']:g}"
+    if low is not None and below is not None:
+        return f" from {low:g} to below {below:g}"
+    if above is not None:
+        return f" above {above:g}" + (f" and up to {high:g}" if high is not None else "")
     return f", {low:g} or more" if low is not None else ""
 
 

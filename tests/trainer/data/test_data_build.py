@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trainer.data import ABANDONED_AFTER, SOURCES, build
-from trainer.data.manifest import Grid, grid_of, read_manifest
+from trainer.data.manifest import FORMAT, Grid, grid_of, read_manifest
 from trmkit.errors import DataError
 from trmkit.spec.base import section_hash
 from trmkit.spec.data import FolderData, SudokuData, SudokuGeneratedData
@@ -33,12 +33,12 @@ def test_every_source_of_the_run_file_has_a_builder() -> None:
 def test_a_data_set_is_named_by_its_section_and_says_what_it_is(four_by_four: Path, tmp_path: Path) -> None:
     section = section_of(four_by_four)
     folder = build(section, tmp_path / "root")
-    assert folder == tmp_path / "root" / f"sudoku-{section_hash(section)}"
+    assert folder == tmp_path / "root" / f"sudoku-{section_hash(section, version=FORMAT)}"
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["format"] == 1
+    assert manifest["format"] == FORMAT
     assert manifest["source"] == "sudoku"
     assert manifest["section"] == section.model_dump(mode="json")
-    assert manifest["section_hash"] == section_hash(section)
+    assert manifest["section_hash"] == section_hash(section, version=FORMAT)
     assert manifest["grid"] == {"kind": "sudoku", "height": 4, "width": 4}
     assert set(manifest["inputs"]) == {"train.csv", "test.csv"}
     assert manifest["counts"] == {"train_puzzles": 3, "test_puzzles": 1, "train_rows": 12}
@@ -95,7 +95,7 @@ def test_a_build_that_fails_leaves_nothing(four_by_four: Path, tmp_path: Path, s
 def test_what_a_killed_build_left_does_no_harm_and_goes_away_in_time(four_by_four: Path, tmp_path: Path) -> None:
     section = section_of(four_by_four)
     root = tmp_path / "root"
-    recent, old = (root / f".sudoku-{section_hash(section)}.{name}.tmp" for name in ("recent", "old"))
+    recent, old = (root / f".sudoku-{section_hash(section, version=FORMAT)}.{name}.tmp" for name in ("recent", "old"))
     for folder in (recent, old):
         (folder / "train").mkdir(parents=True)
         (folder / "train" / "all__inputs.npy").write_bytes(b"half")
@@ -119,7 +119,7 @@ def test_a_folder_with_a_damaged_manifest_is_replaced(four_by_four: Path, tmp_pa
 
 def test_a_folder_without_a_manifest_is_replaced(four_by_four: Path, tmp_path: Path) -> None:
     section = section_of(four_by_four)
-    half = tmp_path / "root" / f"sudoku-{section_hash(section)}"
+    half = tmp_path / "root" / f"sudoku-{section_hash(section, version=FORMAT)}"
     (half / "train").mkdir(parents=True)
     assert read_manifest(build(section, tmp_path / "root")) is not None
 
@@ -128,7 +128,7 @@ def test_builders_at_the_same_time_all_get_one_whole_data_set(four_by_four: Path
     section = section_of(four_by_four)
     with ThreadPoolExecutor(8) as pool:
         folders = list(pool.map(lambda _: build(section, tmp_path / "root"), range(8)))
-    assert set(folders) == {tmp_path / "root" / f"sudoku-{section_hash(section)}"}
+    assert set(folders) == {tmp_path / "root" / f"sudoku-{section_hash(section, version=FORMAT)}"}
     assert list((tmp_path / "root").iterdir()) == folders[:1]
     assert len(contents(folders[0])) == 13
 
