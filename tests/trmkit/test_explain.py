@@ -17,7 +17,12 @@ def keys(path: str) -> list[Key]:
 
 def test_a_key_has_a_type_a_default_and_a_meaning() -> None:
     (key,) = keys("train.lr")
-    assert (key.path, key.type, key.default, key.doc) == ("train.lr", "number above 0 and up to 10", "0.0001", "Peak learning rate.")
+    assert (key.path, key.type, key.default, key.doc) == (
+        "train.lr",
+        "number above 0 and up to 10",
+        "0.0001",
+        "Peak learning rate.",
+    )
 
 
 @pytest.mark.parametrize("path", ["data.canvas", "data.arc.canvas"])
