@@ -117,7 +117,7 @@ def score_sets(
 
 
 def _whole_puzzles(split: Split, rows: Indices, solved: Solved) -> dict[str, int]:
-    """Count the puzzles among `rows` as they are in the source, and those with every row right."""
+    """Count the puzzles of the source that have rows among `rows`, and those with every one of these right."""
     originals = split.group_indices[:-1]
     owner = np.searchsorted(split.puzzle_indices, rows, side="right") - 1
     among = np.isin(owner, originals)

@@ -114,6 +114,16 @@ def test_hostile_names_are_text(small_run: RunFile, alone: World) -> None:
     assert "<img src=x onerror=alert(1)>" in page.text
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"sets": 3}', '{"sets": {}, "grid": {}, "examples": {}}'])
+def test_scores_of_another_kind_are_refused(small_run: RunFile, text: str) -> None:
+    directory = RunDirectory.of(small_run)
+    directory.root.mkdir(parents=True)
+    directory.run_file.write_text(dump(small_run))
+    directory.evaluation.write_text(text)
+    with pytest.raises(DataError, match=r"eval\.json"):
+        write_report(directory)
+
+
 def test_a_report_before_evaluation_shows_the_training(small_run: RunFile) -> None:
     directory = trained(small_run)
     page = expect_self_contained(write_report(directory).read_text())

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from trainer.metrics import read_lines
 from trainer.report.curves import Line, chart
-from trainer.report.page import duration, read_json, templates
+from trainer.report.page import duration, read_evaluation, templates
 from trmkit.errors import DataError
 from trmkit.spec.load import load
 from trmkit.store.layout import RunDirectory
@@ -41,7 +41,7 @@ def _summary(directory: RunDirectory) -> dict[str, Any]:
     if not directory.run_file.is_file():
         raise DataError(f"{directory.root}: is not a run", next="give folders of runs, such as runs/<name>/<run id>")
     run = load(directory.run_file)
-    evaluation, lines = read_json(directory.evaluation), read_lines(directory.metrics)
+    evaluation, lines = read_evaluation(directory), read_lines(directory.metrics)
     train = [line for line in lines if line["kind"] == "train"]
     sets = (evaluation or {}).get("sets", {})
     return {

@@ -49,7 +49,7 @@ def gather(directory: RunDirectory) -> dict[str, Any]:
     """Return what the page shows, as plain values and markup."""
     run = load(directory.run_file)
     lines = read_lines(directory.metrics)
-    evaluation = read_json(directory.evaluation)
+    evaluation = read_evaluation(directory)
     return {
         "name": run.name,
         "run_id": directory.root.name,
@@ -73,7 +73,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_bytes())
     except ValueError as error:
         raise DataError(f"{path}: cannot be read ({error})", next="evaluate the run again") from error
-    return content if isinstance(content, dict) else None
+    return content if isinstance(content, dict) else {}
+
+
+def read_evaluation(directory: RunDirectory) -> dict[str, Any] | None:
+    """Return the scores of a run, None if there are none yet. DataError: the file is damaged or of another kind."""
+    content = read_json(directory.evaluation)
+    kinds = {"sets": dict, "grid": dict, "examples": list, "step": int, "seconds": float}
+    if content is not None and not all(isinstance(content.get(name), kind) for name, kind in kinds.items()):
+        raise DataError(f"{directory.evaluation}: is not what evaluate writes", next="evaluate the run again")
+    return content
 
 
 def _sets(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
