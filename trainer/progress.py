@@ -8,6 +8,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+BRIEF = {"lm_loss": "loss", "exact_accuracy": "right"}
 SHOWN = ("lm_loss", "accuracy", "exact_accuracy", "steps")
 
 
@@ -26,8 +27,7 @@ class TrainingProgress:
         console = Console(stderr=True)
         if visible and console.is_terminal:
             self._bar = Progress(
-                TextColumn("training"),
-                BarColumn(),
+                BarColumn(bar_width=16),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("left"),
@@ -52,10 +52,11 @@ class TrainingProgress:
         """Show the numbers of a line of log."""
         if not self._visible:
             return
-        text = "  ".join(f"{name} {numbers[name]:.4g}" for name in SHOWN if name in numbers)
-        if self._bar:
+        if self._bar:  # short enough, with the other columns, for 80 characters
+            text = "  ".join(f"{word} {numbers[name]:.2f}" for name, word in BRIEF.items() if name in numbers)
             self._bar.update(self._task, completed=step, numbers=text)
         else:
+            text = "  ".join(f"{name} {numbers[name]:.4g}" for name in SHOWN if name in numbers)
             say(f"step {step}/{self._total}  {text}  {self._left(step)}")
 
     def say(self, text: str) -> None:
