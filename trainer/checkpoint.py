@@ -104,6 +104,7 @@ def _publish(draft: Path, final: Path, step: int) -> None:
     sync(draft)
     replaced = final.parent / f".{final.name}.old.tmp"
     if final.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
         final.rename(replaced)
     draft.rename(final)
     sync(final.parent)
@@ -194,7 +195,12 @@ def prune(root: Path, keep: int, current: int) -> None:
     best = read_best(root)
     past = [step for step in steps(root) if step <= current]
     kept = {*past[-keep:], *([best["step"]] if best and best["step"] <= current else [])}
-    for step in set(steps(root)) - kept:
-        shutil.rmtree(root / f"step_{step:08d}", ignore_errors=True)
+    _remove_leftovers(root)
+    for step in set(steps(root)) - kept:  # renamed first: a kill half-way leaves no half checkpoint under its name
+        (root / f"step_{step:08d}").rename(root / f".step_{step:08d}.pruned.tmp")
+    _remove_leftovers(root)
+
+
+def _remove_leftovers(root: Path) -> None:
     for leftover in root.glob(".step_*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -206,9 +206,11 @@ class Meter:
         norm = float(self._sums.pop("grad_norm")) / self._updates
         sums = world.sum(torch.stack([value.to(precision) for value in self._sums.values()])).tolist()
         totals = dict(zip(self._sums, sums, strict=True))
-        finished = max(totals.pop("count"), 1.0)
+        finished = totals.pop("count")
+        any_finished = finished > 0  # else there is nothing to say of rows that became final
         rows = batch * self._updates * self._state.model.calls_per_update
-        means = {name: value / (rows if name.endswith("_loss") else finished) for name, value in totals.items()}
+        known = {name: value for name, value in totals.items() if any_finished or name.endswith("_loss")}
+        means = {name: value / (rows if name.endswith("_loss") else finished) for name, value in known.items()}
         seconds = self.seconds() - self._since
         numbers = {
             **means,

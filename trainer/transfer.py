@@ -67,7 +67,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     Only tensors are unpickled. CheckpointError: the file is no such checkpoint.
     """
     if not file.is_file():
-        raise CheckpointError(f"{file}: no checkpoint of weights: there is no such file", next="give a file of tensors")
+        raise CheckpointError(f"{file}: no checkpoint of weights: there is no such file", next="check its path")
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes torch raise; its own words advise to trust the file
