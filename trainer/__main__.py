@@ -112,10 +112,11 @@ def evaluate(options: argparse.Namespace) -> int:
     """Score a checkpoint and write eval.json."""
     from trainer import dist
     from trainer.evaluate import evaluate as evaluate_run
+    from trainer.remote import remote_results
 
     run, directory = open_run(options)
     try:
-        with dist.world(run.train) as world:
+        with dist.world(run.train) as world, remote_results(run, directory, world, options.checkpoint):
             evaluate_run(run, directory, world, options.checkpoint)
     except dist.Stopped as stopped:
         return stopped.exit_code
@@ -126,8 +127,16 @@ def report(options: argparse.Namespace) -> int:
     """Write report.html from what the run left behind; print where it is."""
     from trainer.report.page import write_report
 
-    _, directory = open_run(options)
+    run, directory = open_run(options)
+    if run.storage.remote is None:
+        print(write_report(directory))
+        return 0
+    from trainer.remote import Remote
+
+    remote = Remote(run, directory)
+    remote.bring("last")
     print(write_report(directory))
+    remote.publish_results("scored" if directory.evaluation.is_file() else "trained")
     return 0
 
 

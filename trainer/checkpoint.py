@@ -6,9 +6,9 @@ notices a flipped bit, so the manifest is checked before anything is parsed.
 """
 
 import json
-import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,16 @@ from torch import Tensor
 from trainer.dist import World
 from trmkit import __version__
 from trmkit.errors import CheckpointError
-from trmkit.store.local import sha256, sync, write_whole
+from trmkit.store import manifest as manifests
+from trmkit.store.layout import STEP
+from trmkit.store.local import sync, write_whole
+from trmkit.store.manifest import MANIFEST
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 BEST = "best.json"
-_STEP = re.compile(r"step_(\d{8,})")
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+LARGEST_HEADER = 16 << 20
+"""Bytes of the header of a safetensors file, which lists its tensors; ours have a few thousand."""
+LARGEST_JSON = 256 << 20
+"""Bytes of a JSON file: the state of the generators and the place in the data."""
 
 Files = dict[str, dict[str, Tensor] | dict[str, Any]]
 """File name -> its content: `*.safetensors` hold tensors by name, `*.json` anything JSON can say."""
@@ -38,18 +41,28 @@ class Checkpoint:
     path: Path
     step: int
     files: frozenset[str]
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What else its manifest says: version, run, image, scores."""
 
     def tensors(self, name: str, device: str = "cpu") -> dict[str, Tensor]:
         """Return the tensors of a `*.safetensors` file. CheckpointError: it is not there or cannot be parsed."""
+        path = self._member(name)
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+        if header > LARGEST_HEADER:
+            raise _damaged(self.path, f"{name} has a header of {header:,} bytes")
         try:
-            return load_file(self._member(name), device=device)
-        except SafetensorError as error:
+            return load_file(path, device=device)
+        except (SafetensorError, ValueError, TypeError, KeyError, OverflowError, RuntimeError) as error:
             raise _damaged(self.path, f"{name} cannot be parsed ({error})") from error
 
     def json(self, name: str) -> Any:
         """Return what a `*.json` file holds. CheckpointError: it is not there or cannot be parsed."""
+        path = self._member(name)
+        if path.stat().st_size > LARGEST_JSON:
+            raise _damaged(self.path, f"{name} has {path.stat().st_size:,} bytes")
         try:
-            return json.loads(self._member(name).read_bytes())
+            return json.loads(path.read_bytes())
         except (ValueError, RecursionError) as error:
             raise _damaged(self.path, f"{name} cannot be parsed ({error})") from error
 
@@ -59,10 +72,13 @@ class Checkpoint:
         return self.path / name
 
 
-def save(root: Path, step: int, shared: Files, own: Files, world: World) -> Path:
+def save(
+    root: Path, step: int, shared: Files, own: Files, world: World, about: Mapping[str, Any] | None = None
+) -> Path:
     """Write the checkpoint of `step`; every process calls it. Returns its folder.
 
     The first process writes `shared`; every process writes its `own`, whose names must differ between processes.
+    `about` goes into the manifest, to say where the checkpoint comes from.
     CheckpointError: the disk is full or cannot be written; nothing is left behind, older checkpoints stay.
     """
     final = root / f"step_{step:08d}"
@@ -77,7 +93,7 @@ def save(root: Path, step: int, shared: Files, own: Files, world: World) -> Path
                 _write(draft / name, content)
         with world.together():
             if world.first:
-                _publish(draft, final, step)
+                _publish(draft, final, step, about or {})
     except BaseException as error:
         if world.first:
             shutil.rmtree(draft, ignore_errors=True)
@@ -98,9 +114,10 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     sync(path)
 
 
-def _publish(draft: Path, final: Path, step: int) -> None:
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in sorted(draft.iterdir())}
-    _write(draft / MANIFEST, {"format": FORMAT, "step": step, "version": __version__, "files": files})
+def _publish(draft: Path, final: Path, step: int, about: Mapping[str, Any]) -> None:
+    text = manifests.write(step, manifests.members(draft), {"version": __version__, **about})
+    (draft / MANIFEST).write_text(text)
+    sync(draft / MANIFEST)
     sync(draft)
     replaced = final.parent / f".{final.name}.old.tmp"
     if final.exists():
@@ -113,41 +130,15 @@ def _publish(draft: Path, final: Path, step: int) -> None:
 
 def verify(path: Path) -> Checkpoint:
     """Return the checkpoint in `path` after checking every byte against its manifest. CheckpointError: it differs."""
-    manifest = _read_manifest(path)
-    for name, expected in manifest["files"].items():
-        member = path / name
-        if member.is_symlink() or not member.is_file():
-            raise _damaged(path, f"{name} is missing")
-        if member.stat().st_size != expected["bytes"]:
-            raise _damaged(path, f"{name} has {member.stat().st_size} bytes instead of {expected['bytes']}")
-        if sha256(member) != expected["sha256"]:
-            raise _damaged(path, f"{name} has another SHA-256 than its manifest")
-    return Checkpoint(path, manifest["step"], frozenset(manifest["files"]))
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-    except FileNotFoundError:
-        raise _damaged(path, "there is no manifest") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, f"the manifest cannot be read ({error})") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise _damaged(path, f"the manifest is not of format {FORMAT}")
-    files = manifest.get("files")
-    known = isinstance(files, dict) and isinstance(manifest.get("step"), int)
-    if not known or not all(_well_formed(name, entry) for name, entry in (files or {}).items()):
-        raise _damaged(path, "the manifest lists something that is not a file of a checkpoint")
-    match = _STEP.fullmatch(path.name)
-    if match and int(match[1]) != manifest["step"]:
-        raise _damaged(path, f"the manifest belongs to step {manifest['step']}")
-    return manifest
-
-
-def _well_formed(name: str, entry: Any) -> bool:
-    if not _PLAIN_NAME.fullmatch(name) or not isinstance(entry, dict):
-        return False
-    return isinstance(entry.get("bytes"), int) and isinstance(entry.get("sha256"), str)
+        manifest = manifests.read(path)
+        manifests.check(path, manifest.files)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    match = STEP.fullmatch(path.name)
+    if match and int(match[1]) != manifest.step:
+        raise _damaged(path, f"the manifest belongs to step {manifest.step}")
+    return Checkpoint(path, manifest.step, frozenset(manifest.files), manifest.about)
 
 
 def _damaged(path: Path, what: str) -> CheckpointError:
@@ -158,7 +149,7 @@ def steps(root: Path) -> list[int]:
     """Return the steps of the checkpoints in `root`, oldest first; nothing is verified."""
     if not root.is_dir():
         return []
-    return sorted(int(match[1]) for path in root.iterdir() if (match := _STEP.fullmatch(path.name)))
+    return sorted(int(match[1]) for path in root.iterdir() if (match := STEP.fullmatch(path.name)) and not match[2])
 
 
 def newest(root: Path, refused: list[str] | None = None) -> Checkpoint | None:
@@ -187,14 +178,17 @@ def read_best(root: Path) -> dict[str, Any] | None:
     return best if (root / f"step_{step:08d}").is_dir() else None
 
 
-def prune(root: Path, keep: int, current: int) -> None:
-    """Keep the best checkpoint and the newest `keep` up to step `current`; delete the others.
+def prune(root: Path, keep: int, current: int, *, every: int | None = None, held: Collection[int] = ()) -> None:
+    """Keep the best checkpoint, the newest `keep` up to step `current`, and multiples of `every`; delete the others.
 
-    Those beyond `current` were refused when this run resumed, or belong to a past that is being repeated.
+    Those beyond `current` were refused when this run resumed, or belong to a past that is being repeated. Those in
+    `held` are being published.
     """
     best = read_best(root)
     past = [step for step in steps(root) if step <= current]
-    kept = {*past[-keep:], *([best["step"]] if best and best["step"] <= current else [])}
+    kept = {*past[-keep:], *([best["step"]] if best and best["step"] <= current else []), *held}
+    if every is not None:
+        kept |= {step for step in past if step % every == 0}
     _remove_leftovers(root)
     for step in set(steps(root)) - kept:  # renamed first: a kill half-way leaves no half checkpoint under its name
         (root / f"step_{step:08d}").rename(root / f".step_{step:08d}.pruned.tmp")

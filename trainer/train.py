@@ -1,7 +1,9 @@
 """The training loop: build, resume, update, log, evaluate, save."""
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,10 +17,12 @@ from trainer.evaluate import evaluate_sample
 from trainer.metrics import MetricsLog, open_log
 from trainer.models.prepare import prepare
 from trainer.progress import TrainingProgress, say
+from trainer.remote import Remote, about, open_remote
 from trainer.state import TrainState, Update, make_model, total_steps
-from trmkit.errors import CheckpointError, TrainError
+from trmkit.errors import CheckpointError, StoreError, TrainError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
+from trmkit.store.uploader import Status
 
 
 def train(run: RunFile, directory: RunDirectory, world: World) -> int:
@@ -28,9 +32,10 @@ def train(run: RunFile, directory: RunDirectory, world: World) -> int:
     """
     train_split, test_split = open_data(run, world)
     with StopSignal().listening() as stop, claim(run, directory, world):
+        remote = bring_newest(run, directory, world)
         state = build_state(run, train_split, world)
         resume(state, directory)
-        with Session(state, directory, stop) as session:
+        with Session(state, directory, stop, remote) as session:
             while True:
                 stop.check(world)
                 session.evaluate_if_due(test_split)
@@ -40,6 +45,18 @@ def train(run: RunFile, directory: RunDirectory, world: World) -> int:
                 session.note(state.update())
             session.save()
         return state.step
+
+
+def bring_newest(run: RunFile, directory: RunDirectory, world: World) -> Remote | None:
+    """Open the run's store, if it has one, and bring the newest checkpoint when it is ahead of this disk.
+
+    Returns the store on the first process. StoreError, on all: it cannot be used.
+    """
+    with world.together():
+        remote = open_remote(run, directory, world)
+        if remote is not None:
+            remote.prepare()
+    return remote
 
 
 def open_data(run: RunFile, world: World) -> tuple[Split, Split]:
@@ -79,8 +96,9 @@ def resume(state: TrainState, directory: RunDirectory) -> None:
 class Session:
     """One stretch of training, from a start to the end or to the next interruption: what happens between updates."""
 
-    def __init__(self, state: TrainState, directory: RunDirectory, stop: StopSignal) -> None:
-        self.state, self.directory, self.stop = state, directory, stop
+    def __init__(self, state: TrainState, directory: RunDirectory, stop: StopSignal, remote: Remote | None) -> None:
+        self.state, self.directory, self.stop, self.remote = state, directory, stop, remote
+        self.scores: dict[str, float] = {}
         self.saved = state.step
         self.saved_at = time.monotonic()
         self.meter = Meter(state)
@@ -94,6 +112,8 @@ class Session:
                 run, self.directory, self.state.step, first=world.first, local_first=world.local_rank == 0
             )
         self.progress.__enter__()
+        if self.remote is not None:
+            self.remote.begin(self._status("training", self.saved))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -105,6 +125,26 @@ class Session:
         finally:
             self.progress.__exit__(None, None, None)
             self.log.close()
+            self._publish_the_rest(error)
+
+    def _publish_the_rest(self, error: BaseException | None) -> None:
+        """Wait for the store: as long as the run file says at the end, but shortly when something ended the run."""
+        if self.remote is None:
+            return
+        state = "trained" if error is None else "stopped" if isinstance(error, Stopped) else "failed"
+        self.remote.saved(self._status(state, self.saved))
+        if error is None:
+            self.remote.finish()
+            return
+        try:
+            self.remote.finish(self.state.run.storage.stop_seconds)
+        except StoreError as unpublished:
+            say(str(unpublished))
+
+    def _status(self, state: str, step: int) -> Status:
+        best = self.state.best or {}
+        known = {"metric": best.get("metric", ""), "value": best.get("value"), "best_step": best.get("step")}
+        return Status(state, step, self.state.total, **known)
 
     def note(self, update: Update) -> None:
         """Count an update, log when due. TrainError: it was not finite."""
@@ -115,6 +155,9 @@ class Session:
             self._refuse_what_is_not_finite()
         if due:
             numbers = self.meter.read()
+            if self.remote is not None:
+                numbers |= self.remote.numbers()
+                self.remote.status(self._status("training", step))
             self.log.write("train", step, numbers)
             self.progress.show(step, numbers)
 
@@ -127,7 +170,7 @@ class Session:
         started = time.monotonic()
         numbers = evaluate_sample(state, split, self.stop)
         self.meter.pause(time.monotonic() - started)
-        state.evaluated = state.step
+        state.evaluated, self.scores = state.step, numbers
         self.log.write("eval", state.step, numbers)
         self.progress.say(f"step {state.step}: test exact accuracy {numbers['exact_accuracy']:.4f}")
         best, value = state.best, numbers[options.best_metric]
@@ -153,11 +196,20 @@ class Session:
         started = time.monotonic()
         self.state.seconds = self.meter.seconds()
         root, world = self.directory.checkpoints, self.state.world
-        checkpoint.save(root, self.state.step, *self.state.capture(), world)
+        checkpoint.save(root, self.state.step, *self.state.capture(), world, self._origin())
+        keep, held = self.state.run.train.checkpoint, self.remote.held() if self.remote is not None else set()
         if world.first:
-            checkpoint.prune(root, self.state.run.train.checkpoint.keep, self.state.step)
+            checkpoint.prune(root, keep.keep, self.state.step, every=keep.keep_every, held=held)
+        if self.remote is not None:
+            self.remote.saved(self._status("training", self.state.step))
         self.saved, self.saved_at = self.state.step, time.monotonic()
         self.meter.pause(self.saved_at - started)
+
+    def _origin(self) -> dict[str, Any]:
+        """Return what a checkpoint says of where it comes from."""
+        scores = self.scores if self.state.evaluated == self.state.step else {}
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        return {**about(self.directory), "created": created, "best": self.state.best, "scores": scores}
 
     def _refuse_what_is_not_finite(self) -> None:
         bad = self.state.world.largest(int(self.state.bad_step))

@@ -18,6 +18,11 @@ COMMANDS = {
     "describe": "Show the model of a run file: parts, sizes, what a step costs.",
     "report": "Make the report page of a run again.",
     "compare": "Put runs side by side.",
+    "list": "List the runs in a store.",
+    "show": "Show a run in a store: state, origin, checkpoints.",
+    "fetch": "Bring a run from a store, verified.",
+    "diff": "Show the keys in which two runs differ.",
+    "gc": "Remove from a store what never finished.",
 }
 """Every command: `trmctl/commands/<name>.py` holds it as `command`. The line is its short help."""
 

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from trmkit.errors import StoreError
 from trmkit.spec.tree import did_you_mean
@@ -36,3 +37,25 @@ def last_change(run: RunDirectory) -> float:
     """Return when something last happened in a run, in seconds since 1970."""
     paths = (run.run_file, run.metrics, run.checkpoints, run.evaluation)
     return max(os.path.getmtime(path) for path in paths if path.exists())
+
+
+def progress(run: RunDirectory) -> dict[str, Any]:
+    """Return how far a run on this machine is: state, step, total, and its best or final score."""
+    import json
+
+    from trmkit.store.layout import STEP
+
+    names = [STEP.fullmatch(path.name) for path in run.checkpoints.glob("step_*")]
+    found: dict[str, Any] = {"state": "training", "step": max((int(name[1]) for name in names if name), default=0)}
+    found |= {"total": 0, "metric": None, "value": None}
+    try:
+        scored = json.loads(run.evaluation.read_bytes())
+        metric = "exact_accuracy"
+        value = float(scored["sets"]["test"][metric])
+        found |= {"state": "scored", "total": int(scored["total"]), "metric": metric, "value": value}
+    except (OSError, ValueError, KeyError, TypeError):
+        best = run.checkpoints / "best.json"
+        if best.is_file():
+            known = json.loads(best.read_bytes())
+            found |= {"metric": known.get("metric"), "value": known.get("value")}
+    return found

@@ -29,6 +29,18 @@ class StoreError(TrmError):
     """A place where runs live that cannot be read or written."""
 
 
+class StoreUnavailableError(StoreError):
+    """A place that does not answer now, and may later: asking again makes sense."""
+
+
+class StoreConflictError(StoreError):
+    """A conditional write that another writer was faster at."""
+
+
+class StoreDamagedError(StoreError):
+    """Something in a store that is incomplete, or is not what its manifest says."""
+
+
 class CheckpointError(TrmError):
     """A checkpoint that is incomplete, damaged, or belongs to another model."""
 

@@ -75,7 +75,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_the_last_good_state_sta
     train_split, _ = open_data(small_run, alone)
     state = build_state(small_run, train_split, alone)
     directory = RunDirectory.of(small_run)
-    with claim(small_run, directory, alone), Session(state, directory, StopSignal()) as session:
+    with claim(small_run, directory, alone), Session(state, directory, StopSignal(), None) as session:
         for _ in range(2):
             session.note(state.update())
         session.save()

@@ -25,7 +25,14 @@ class Checkpoints(Section):
     """Save after so many minutes; null: not by time."""
 
     keep: PositiveInt = 2
-    """How many of the newest checkpoints stay. The best one and the last one always stay."""
+    """How many of the newest checkpoints stay, here and in `storage.remote`. The best and the last always stay."""
+
+    keep_every: PositiveInt | None = None
+    """Checkpoints whose update is a multiple of this stay too; null: none for that reason."""
+
+    upload_every_minutes: NonNegativeFloat | None = 0.0
+    """Least minutes between two checkpoints that are published in `storage.remote`; 0 publishes each, null only the
+    best and the last."""
 
 
 class Logging(Section):

@@ -1,11 +1,27 @@
 """The names of everything a run leaves behind, the same on a disk and in a bucket."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from trmkit.spec.base import section_hash
 from trmkit.spec.run import RunFile
 from trmkit.spec.train import Checkpoints, Logging
+
+INDEX = "_index"
+"""Folder of a store with one small object for each run, whose name says how the run is doing."""
+DATA = "_data"
+"""Folder of a store with the published data sets. No run can have these two names."""
+CHECKPOINTS = "checkpoints"
+STEP = re.compile(r"step_(\d{8,12})(?:-([0-9a-f]{12}))?")
+"""Name of a checkpoint. In a store the first digits of its manifest's SHA-256 follow: what has a name never changes."""
+RUN_FILES = (
+    "run.yaml", "environment.json", "metrics.jsonl", "data.json", "identifiers.json", "started_from.json",
+    "eval.json", "submission.json", "report.html",
+)  # fmt: skip
+"""Files of a run that are published as they change, besides its checkpoints."""
+SUMMARY = "run.json"
+"""In a store: state of the run, and size and SHA-256 of its published files."""
 
 
 def run_id(run: RunFile) -> str:
@@ -29,6 +45,11 @@ class RunDirectory:
         return cls(Path(run.storage.path) / run.name / run_id(run))
 
     @property
+    def key(self) -> str:
+        """The run in a store: `<name>/<run id>`."""
+        return f"{self.root.absolute().parent.name}/{self.root.absolute().name}"
+
+    @property
     def run_file(self) -> Path:
         """The resolved run file."""
         return self.root / "run.yaml"
@@ -41,7 +62,7 @@ class RunDirectory:
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints, `step_<8 digits>` each, and `best.json`."""
-        return self.root / "checkpoints"
+        return self.root / CHECKPOINTS
 
     @property
     def environment(self) -> Path:

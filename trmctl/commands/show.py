@@ -1,0 +1,105 @@
+"""`trmctl show`."""
+
+import time
+from typing import Any
+
+import click
+
+from trmctl.options import output_option
+from trmctl.output import data, table
+from trmctl.stores import PATIENCE, StoredRun, find, storage, store_options
+
+
+@click.command("show")
+@click.argument("run")
+@store_options
+@output_option("table", "json", "yaml")
+def command(run: str, store: str | None, config: str | None, overrides: tuple[str, ...], output: str) -> None:
+    """Show a run in a store: how it is doing, where it comes from, and its checkpoints.
+
+    RUN is a name, an id, NAME/ID, or s3://bucket/prefix/NAME/ID. Every checkpoint that is listed has a manifest that
+    fits its name; `trmctl fetch` also compares every byte.
+    """
+    from trmkit.store.retry import persist
+
+    found = find(storage(store, config, overrides), run)
+    content = persist(lambda: gather(found), PATIENCE)
+    if output != "table":
+        data(content, output)
+        return
+    for name, value in content.items():
+        if name not in ("checkpoints", "files") and value is not None:
+            click.echo(f"{name:<15} {value}")
+    click.echo()
+    table(
+        ["CHECKPOINT", "SIZE", "CREATED", "SCORES", ""],
+        [
+            [str(one["step"]), size(one["bytes"]), one["created"] or "", scores(one["scores"]), one["note"]]
+            for one in content["checkpoints"]
+        ],
+    )
+    click.echo("\n" + "  ".join(f"{name} ({size(length)})" for name, length in content["files"].items()))
+
+
+def gather(found: StoredRun) -> dict[str, Any]:
+    """Return what the store knows of a run."""
+    from trmkit.store.uploader import read_summary
+
+    summary = read_summary(found.store, found.run.key) or {}
+    run = found.run
+    files = summary.get("files", {})
+    return {
+        "run": run.key,
+        "address": f"{found.store.url}/{run.key}",
+        "state": run.state,
+        "step": run.step,
+        "total": run.total,
+        "metric": run.metric or None,
+        "value": run.value,
+        "best_step": summary.get("best_step"),
+        "updated": time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(run.modified)),
+        **{name: summary.get(name) for name in ("version", "commit", "image", "config_sha256")},
+        "checkpoints": listed(found, summary.get("best_step")),
+        "files": {name: entry.get("bytes", 0) for name, entry in files.items() if isinstance(entry, dict)},
+    }
+
+
+def listed(found: StoredRun, best: object) -> list[dict[str, Any]]:
+    """Return the checkpoints of a run, the newest first, with what their manifests say."""
+    from trmkit.errors import StoreDamagedError
+    from trmkit.store.layout import CHECKPOINTS
+    from trmkit.store.publish import checkpoints, read_manifest
+
+    lines: list[dict[str, Any]] = []
+    for one in checkpoints(found.store, f"{found.run.key}/{CHECKPOINTS}"):
+        try:
+            manifest = read_manifest(found.store, one)
+        except StoreDamagedError as error:
+            reason = error.message.rpartition(": ")[2]
+            lines.append({"step": one.step, "bytes": 0, "created": None, "scores": {}, "note": f"not used: {reason}"})
+            continue
+        about = manifest.about
+        known = about.get("scores")
+        lines.append(
+            {
+                "step": one.step, "bytes": manifest.bytes, "created": about.get("created"),
+                "scores": known if isinstance(known, dict) else {}, "note": "best" if one.step == best else "",
+            }
+        )  # fmt: skip
+    return lines
+
+
+def scores(known: dict[str, Any]) -> str:
+    """Return the scores that matter most as text."""
+    shown = {name: known[name] for name in ("exact_accuracy", "accuracy") if isinstance(known.get(name), float)}
+    return "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
+
+
+def size(count: int) -> str:
+    """Return bytes as people say them."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024 or unit == "GiB":
+            break
+        amount /= 1024
+    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"

@@ -1,0 +1,89 @@
+"""From what a person types to a run in a store."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import click
+
+from trmkit.errors import StoreError
+from trmkit.spec.storage import StorageSection
+from trmkit.store.base import Store
+from trmkit.store.catalog import Listed
+
+F = TypeVar("F", bound=Callable[..., object])
+PATIENCE = 30.0
+"""Seconds that commands wait for a store that does not answer."""
+
+
+def store_options(function: F) -> F:
+    """Add `--store`, `-c` and `--set`: arguments `store`, `config` and `overrides`."""
+    store = click.option(
+        "--store", metavar="URL", envvar="TRM_STORE", help="s3://bucket/prefix or a folder [default: $TRM_STORE]."
+    )
+    config = click.option("-c", "--config", metavar="FILE", help="Take the `storage` section of this run file.")
+    override = click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Change a key of it.")
+    return store(config(override(function)))
+
+
+def storage(store: str | None, config: str | None, overrides: Sequence[str]) -> StorageSection:
+    """Return the `storage` section that the options mean; `--store` replaces `storage.remote`. Raises SpecError."""
+    from trmkit.spec.load import load
+
+    found = load(config, overrides).storage if config is not None else StorageSection()
+    if store is None:
+        return found
+    return StorageSection.model_validate({**found.model_dump(), "remote": check_url(store)})
+
+
+def check_url(url: str) -> str:
+    """Return the address of a store. Raises click.UsageError: it is none."""
+    from pydantic import ValidationError
+
+    try:
+        StorageSection(remote=url)
+    except ValidationError as error:
+        raise click.UsageError(f"--store: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+    return url
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run in a store."""
+
+    store: Store
+    run: Listed
+
+
+def find(options: StorageSection, text: str) -> StoredRun:
+    """Return the run meant by a name, an id, name/id, or its whole address; of several the one that spoke last.
+
+    StoreError: there is none; the close names are in the message.
+    """
+    from trmkit.spec.tree import did_you_mean
+    from trmkit.store.catalog import matching, runs
+    from trmkit.store.open import open_store
+    from trmkit.store.retry import persist
+
+    options, text = split_address(options, text)
+    store = open_store(options)
+    known = persist(lambda: runs(store), PATIENCE)
+    found = matching(known, text)
+    if not found:
+        names = {name for run in known for name in (run.name, run.run_id, run.key)}
+        listed = ", ".join(sorted({run.name for run in known})[:20]) or "none yet"
+        raise StoreError(
+            f"there is no run {text!r} in {store.url}{did_you_mean(text, names)}", next=f"the runs there are: {listed}"
+        )
+    if len(found) > 1:
+        others = ", ".join(run.key for run in found[1:6])
+        click.echo(f"taking {found[0].key}, the latest; there are also {others}", err=True)
+    return StoredRun(store, found[0])
+
+
+def split_address(options: StorageSection, text: str) -> tuple[StorageSection, str]:
+    """Take `s3://bucket/prefix/name/id` apart into the store and the run."""
+    if not text.startswith("s3://"):
+        return options, text
+    url, name, run_id = text.rstrip("/").rsplit("/", 2)
+    return StorageSection.model_validate({**options.model_dump(), "remote": check_url(url)}), f"{name}/{run_id}"
