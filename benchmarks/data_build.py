@@ -17,10 +17,11 @@ import numpy.typing as npt
 from trainer.data.arc import FlatPairs, draw_variants, fill
 from trainer.data.arc_tasks import ArcTask, read_collection
 from trainer.data.draws import generator
+from trainer.data.maze_generated import make as make_mazes
 from trainer.data.sudoku_generated import make
 from trainer.data.sudoku_shuffle import write_variants
 from trainer.data.sudoku_solver import layout_of, make_puzzles
-from trmkit.spec.data import SudokuGeneratedData
+from trmkit.spec.data import MazeGeneratedData, SudokuGeneratedData
 
 Array = npt.NDArray[np.uint8]
 CANVAS = 30
@@ -31,6 +32,7 @@ def main() -> None:
     sudoku_variants()
     arc_variants()
     generated_sudokus()
+    generated_mazes()
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -175,6 +177,15 @@ def generated_sudokus() -> None:
         seconds = cpu_seconds(partial(make_puzzles, 9, layout_of(9, 3, 3), states, *made))
         rate = int((wrong_guesses >= target).sum()) / seconds
         print(f"generated 9 x 9, {target} wrong guesses or more: {rate:,.1f} minimal puzzles a second")
+
+
+def generated_mazes(count: int = 500) -> None:
+    """Print how many mazes are made in a second: 10 x 10, and 30 x 30 with paths as long as those of Maze-Hard."""
+    for side in (10, 30):
+        section = MazeGeneratedData(source="maze-generated", side=side, train_puzzles=count, test_puzzles=1)
+        make_mazes(section.model_copy(update={"train_puzzles": 1}))
+        rate = (count + 1) / cpu_seconds(partial(make_mazes, section))
+        print(f"generated {side} x {side} mazes, paths of {section.least_path} cells or more: {rate:,.0f} a second")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ SOURCES = {
     "sudoku": "trainer.data.sudoku:source",
     "sudoku-generated": "trainer.data.sudoku_generated:source",
     "maze": "trainer.data.maze:source",
+    "maze-generated": "trainer.data.maze_generated:source",
     "arc": "trainer.data.arc:source",
 }
 """Name in the run file -> function from the section to a `Source`. `folder` is not made, it is there."""

@@ -8,7 +8,7 @@ from trainer.data.grid import VOCAB_SIZE
 from trainer.data.manifest import FORMAT, read_manifest
 from trainer.data.store import SET, Metadata, read_split
 from trmkit.spec.base import section_hash
-from trmkit.spec.data import ArcData, DataSection, FolderData, MazeData, SudokuData
+from trmkit.spec.data import ArcData, DataSection, FolderData, MazeData, MazeGeneratedData, SudokuData
 
 SUDOKU_EXTREME = (3_831_994, 9)
 """Training puzzles of the full Sudoku-Extreme, and the side."""
@@ -42,6 +42,8 @@ def _foretell(section: DataSection) -> tuple[Metadata, int]:
             6,
             8 if section.dihedral else 1,
         )
+    elif isinstance(section, MazeGeneratedData):
+        groups, side, vocab, copies = section.train_puzzles, section.side, 6, 8 if section.dihedral else 1
     elif isinstance(section, SudokuData):
         groups, side = section.subsample_size or SUDOKU_EXTREME[0], SUDOKU_EXTREME[1]
         vocab, copies = side + 2, section.num_aug + 1

@@ -76,6 +76,47 @@ class MazeData(Section):
     """Seed of the subsample."""
 
 
+class MazeGeneratedData(Section):
+    """Mazes made on this machine, with loops, and with one shortest path, a long one. Needs no download."""
+
+    source: Literal["maze-generated"]
+    """Where the puzzles come from."""
+
+    side: Annotated[int, Field(ge=3, le=30)] = 30
+    """Cells per row."""
+
+    min_path: Annotated[int, Field(ge=2)] | None = None
+    """Least number of cells of the shortest path, start and goal included; null: 11/90 of all cells, which is 110 for
+    30x30, as in Maze-Hard, and 12 for 10x10."""
+
+    train_puzzles: PositiveInt = 1000
+    """Training mazes before rotation and reflection."""
+
+    test_puzzles: PositiveInt = 1000
+    """Held-out mazes; none is a training maze, or one rotated or reflected."""
+
+    dihedral: bool = True
+    """Add the seven rotations and reflections of each training maze."""
+
+    seed: NonNegativeInt = 42
+    """Seed of the mazes."""
+
+    @property
+    def least_path(self) -> int:
+        """Cells of the shortest path at least."""
+        return max(2, 11 * self.side**2 // 90) if self.min_path is None else self.min_path
+
+    @model_validator(mode="after")
+    def _path_has_room(self) -> "MazeGeneratedData":
+        longest = (2 * self.side**2 + 3) // 3  # longer ones touch themselves: there is a shorter way
+        if self.least_path > longest:
+            raise ValueError(
+                f"min_path: {self.min_path} cells are more than any shortest path in a maze of {self.side} x"
+                f" {self.side} has; {longest} is the most"
+            )
+        return self
+
+
 class ArcData(Section):
     """ARC-AGI tasks. Demonstration pairs are trained on; the test pairs of the collection in `test` are held out."""
 
@@ -122,5 +163,6 @@ class FolderData(Section):
 
 
 DataSection = Annotated[
-    SudokuData | SudokuGeneratedData | MazeData | ArcData | FolderData, Field(discriminator="source")
+    SudokuData | SudokuGeneratedData | MazeData | MazeGeneratedData | ArcData | FolderData,
+    Field(discriminator="source"),
 ]
