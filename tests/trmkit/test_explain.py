@@ -56,7 +56,7 @@ def test_the_type_is_said_in_words(path: str, words: str) -> None:
 
 def test_sections_and_choices_are_pages() -> None:
     assert [page.path for page in explain("") if isinstance(page, Page)] == [""]
-    assert [page.when for page in explain("data") if isinstance(page, Page)][3] == "source: arc"
+    assert [page.when for page in explain("data") if isinstance(page, Page)][4] == "source: arc"
     assert [page.path for page in explain("train.log")] == ["train.log"]
     assert len(explain("cluster.volumes")) == 4
 

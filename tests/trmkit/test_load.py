@@ -49,10 +49,15 @@ def test_a_number_without_a_dot_is_a_number() -> None:
         (
             "source: arc",
             "source: acr",
-            "run.yaml:7: data.source: expected one of sudoku, sudoku-generated, maze, arc or folder, found 'acr'; "
+            "run.yaml:7: data.source: expected one of sudoku, sudoku-generated, maze, maze-generated, arc, "
+            "folder or mixed, found 'acr'; "
             "did you mean 'arc'?",
         ),
-        ("  source: arc\n", "", "run.yaml:6: data.source: missing; expected sudoku, sudoku-generated, maze, arc"),
+        (
+            "  source: arc\n",
+            "",
+            "run.yaml:6: data.source: missing; expected sudoku, sudoku-generated, maze, maze-generated",
+        ),
         ("family: trm", "family: tmr", "run.yaml:3: model.family: expected 'trm', found 'tmr'; did you mean 'trm'?"),
         ("name: little\n", "", "run.yaml:1: name: missing; Name of the experiment"),
         ("  family: trm\n", "", "run.yaml:2: model.family: missing; Which model family"),

@@ -28,6 +28,7 @@ SOURCES = {
     "maze": "trainer.data.maze:source",
     "maze-generated": "trainer.data.maze_generated:source",
     "arc": "trainer.data.arc:source",
+    "mixed": "trainer.data.mixed:source",
 }
 """Name in the run file -> function from the section to a `Source`. `folder` is not made, it is there."""
 
@@ -46,8 +47,7 @@ def build(section: DataSection, root: Path) -> Path:
         from trainer.data.folder import check
 
         return check(Path(section.path))
-    module, function = SOURCES[section.source].split(":")
-    source: Source = getattr(import_module(module), function)(section)
+    source = source_of(section)
     key = section_hash(section, version=FORMAT)
     target = root / f"{section.source}-{key}"
     if is_current(target, source):
@@ -65,6 +65,13 @@ def build(section: DataSection, root: Path) -> Path:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return target
+
+
+def source_of(section: DataSection) -> Source:
+    """Return how to build the data set of `section`, which is no folder."""
+    module, function = SOURCES[section.source].split(":")
+    source: Source = getattr(import_module(module), function)(section)
+    return source
 
 
 def build_together(section: DataSection, root: Path, world: "World") -> Path:

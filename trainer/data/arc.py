@@ -104,6 +104,7 @@ def choose_tasks(section: ArcData) -> tuple[list[tuple[str, ArcTask]], dict[str,
     """
     read = {collection: read_collection(collection) for collection in dict.fromkeys(section.collections)}
     held_out = {task.name for task in read[section.test]}
+    _refuse_other_tasks_of_the_same_name(read)
     used: set[str] = set()
     tasks: list[tuple[str, ArcTask]] = []
     left_out: dict[str, str] = {}
@@ -123,6 +124,19 @@ def choose_tasks(section: ArcData) -> tuple[list[tuple[str, ArcTask]], dict[str,
             next="raise data.max_puzzles or data.canvas, or name this collection first in data.collections",
         )
     return tasks, left_out
+
+
+def _refuse_other_tasks_of_the_same_name(read: dict[str, list[ArcTask]]) -> None:
+    """DataError: two collections have a task of one name, and no pair in common. A name is a puzzle identifier."""
+    known: dict[str, tuple[str, ArcTask]] = {}
+    for collection, tasks in read.items():
+        for task in tasks:
+            first, other = known.setdefault(task.name, (collection, task))
+            if not task.shares_a_pair_with(other):
+                raise DataError(
+                    f"{collection}: its task {task.name} is another one than the task {task.name} of {first}",
+                    next="rename the file of one of them: a task is known to the model by its name",
+                )
 
 
 def draw_variants(task: ArcTask, count: int, seed: int) -> Variants:

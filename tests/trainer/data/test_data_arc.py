@@ -291,3 +291,19 @@ def test_two_processes_with_other_hash_seeds_build_the_same_bytes(
         del found[next(path for path in found if path.name == "manifest.json")]
     assert files[0] == files[1]
     assert len(files[0]) == 14
+
+
+def test_two_different_tasks_of_one_name_are_refused(
+    write_tasks: Callable[..., str], tmp_path: Path, task_json: Callable[..., Any]
+) -> None:
+    mine, other = (write_tasks(name, same=task_json(*sizes)) for name, sizes in (("x", SIZES), ("y", ((5, 5), (1, 2)))))
+    with pytest.raises(
+        DataError, match=rf"{other}: its task same is another one than the task same of {mine}\n.*rename"
+    ):
+        build(section_of(mine, other), tmp_path / "root")
+
+
+def test_versions_of_a_task_in_arc_1_and_arc_2_are_one_task(tmp_path: Path) -> None:
+    section = section_of("arc1/evaluation", "arc2/training", canvas=5, num_aug=0, test="arc1/evaluation")
+    manifest = json.loads((build(section, tmp_path) / "manifest.json").read_text())
+    assert any("used there" in reason for reason in manifest["left_out"].values())

@@ -132,3 +132,28 @@ def test_a_collection_that_is_nowhere_is_refused(tmp_path: Path) -> None:
         read_collection("arc3/training")
     with pytest.raises(DataError, match=r"no \*\.json file"):
         read_collection(str(tmp_path))
+
+
+def test_folders_of_folders_of_tasks_are_read_as_concept_arc_has_them(
+    tmp_path: Path, write_tasks: Callable[..., str], task_json: Callable[..., Any]
+) -> None:
+    (tmp_path / "corpus").mkdir()
+    write_tasks("corpus/AboveBelow", AboveBelow1=task_json((2, 3), (1, 1)), AboveBelow2=task_json((2, 2), (1, 1)))
+    write_tasks("corpus/Center", Center1=task_json((4, 4), (1, 1)))
+    write_tasks("corpus/.ipynb_checkpoints", Center1=task_json((3, 3), (1, 1)))
+    collection = str(tmp_path / "corpus")
+    found = read_collection(collection)
+    assert [task.name for task in found] == ["AboveBelow1", "AboveBelow2", "Center1"]
+    assert found[2].side == 4
+    assert f"{collection}/Center/Center1.json" in collection_files(collection)
+    assert len(collection_files(collection)) == 3
+
+
+def test_two_files_of_one_name_in_a_collection_are_refused(
+    tmp_path: Path, write_tasks: Callable[..., str], task_json: Callable[..., Any]
+) -> None:
+    (tmp_path / "corpus").mkdir()
+    for folder in ("A", "B"):
+        write_tasks(f"corpus/{folder}", task1=task_json((2, 3), (1, 1)))
+    with pytest.raises(DataError, match=r"B/task1\.json: is a second task task1; the other is .*A/task1\.json"):
+        read_collection(str(tmp_path / "corpus"))
