@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from trainer import checkpoint, data
 from trainer.checkpoint import Checkpoint
@@ -158,10 +159,14 @@ def find_checkpoint(directory: RunDirectory, which: str) -> Checkpoint:
 
 def load_for_inference(model: TrainableModel, found: Checkpoint) -> str:
     """Load the averaged weights if the checkpoint has them, else the raw ones; say which."""
-    device = str(next(model.parameters()).device)
-    weights = found.tensors("model.safetensors", device)
-    averaged = "ema.safetensors" in found.files
-    if averaged:
-        weights |= found.tensors("ema.safetensors", device)
+    weights, kind = weights_for_inference(found, str(next(model.parameters()).device))
     load_weights(model, weights, found)
-    return "averaged (EMA)" if averaged else "raw"
+    return kind
+
+
+def weights_for_inference(found: Checkpoint, device: str) -> tuple[dict[str, Tensor], str]:
+    """Return weights and buffers, averaged if the checkpoint has an average, else raw; and which they are."""
+    weights = found.tensors("model.safetensors", device)
+    if "ema.safetensors" not in found.files:
+        return weights, "raw"
+    return weights | found.tensors("ema.safetensors", device), "averaged (EMA)"

@@ -99,10 +99,12 @@ class TrainState:
         lr = self._learning_rate(cfg.lr)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.optimizer.step()
+        frozen = self.step <= cfg.freeze.trunk_steps
+        if not frozen:
+            self.optimizer.step()
         for table in self.tables:
             table.step(self._learning_rate(cfg.puzzle_emb_lr))
-        if self.ema:
+        if self.ema and not frozen:
             self.ema.update()
         return Update(metrics, norm, lr)
 

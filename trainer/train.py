@@ -15,10 +15,12 @@ from trainer.data.stream import Stream, fits_on_device
 from trainer.dist import Stopped, StopSignal, World
 from trainer.evaluate import evaluate_sample
 from trainer.fits import refuse_what_does_not_fit
+from trainer.known import note_data
 from trainer.metrics import MetricsLog, open_log
 from trainer.models.prepare import prepare
 from trainer.progress import TrainingProgress, say
 from trainer.remote import Remote, about, open_remote
+from trainer.start import start_from_another
 from trainer.state import TrainState, Update, make_model, total_steps
 from trmkit.errors import CheckpointError, StoreError, TrainError
 from trmkit.spec.run import RunFile
@@ -37,8 +39,10 @@ def train(run: RunFile, directory: RunDirectory, world: World) -> int:
     train_split, test_split = open_data(run, world)
     with StopSignal().listening() as stop, claim(run, directory, world):
         remote = bring_newest(run, directory, world)
+        note_data(run, directory, world)
         state = build_state(run, train_split, world)
-        resume(state, directory)
+        if not resume(state, directory):
+            start_from_another(state, directory)
         with Session(state, directory, stop, remote) as session:
             while True:
                 stop.check(world)
@@ -78,8 +82,8 @@ def build_state(run: RunFile, split: Split, world: World) -> TrainState:
     return TrainState(run, model, stream, world, total_steps(run, split.metadata))
 
 
-def resume(state: TrainState, directory: RunDirectory) -> None:
-    """Go on from the newest checkpoint that is whole; say so, and say what was dropped."""
+def resume(state: TrainState, directory: RunDirectory) -> bool:
+    """Go on from the newest checkpoint that is whole, if there is one; say so, and say what was dropped."""
     refused: list[str] = []
     found = checkpoint.newest(directory.checkpoints, refused)
     notes = [f"not used: {reason}" for reason in refused]
@@ -95,6 +99,7 @@ def resume(state: TrainState, directory: RunDirectory) -> None:
     if state.world.first:
         for note in notes:
             say(note)
+    return found is not None
 
 
 class Session:

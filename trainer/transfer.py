@@ -4,6 +4,7 @@ Legend: `N` puzzle identifiers, `W` width of the puzzle table.
 """
 
 import io
+import json
 from pathlib import Path
 
 import torch
@@ -14,12 +15,13 @@ from trainer.data.store import read_split
 from trainer.data.stream import Stream
 from trainer.dist import World
 from trainer.evaluate import find_checkpoint, load_for_inference
+from trainer.known import write_notes
 from trainer.models import TrainableModel
 from trainer.state import TrainState, make_model, total_steps
 from trmkit.errors import CheckpointError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
-from trmkit.store.local import write_whole
+from trmkit.store.local import sha256, write_whole
 
 COMPILED = "_orig_mod."
 PREFIX = "model."
@@ -36,12 +38,16 @@ def import_reference(run: RunFile, directory: RunDirectory, file: Path) -> Path:
         raise CheckpointError(
             f"{directory.checkpoints}: the run has checkpoints already", next="give the run another name to start anew"
         )
-    train_split = read_split(data.build(run.data, Path(run.storage.data)), "train")
+    folder = data.build(run.data, Path(run.storage.data))
+    train_split = read_split(folder, "train")
     model = make_model(run, train_split.metadata, HERE.device)
     load_reference(model, read_weights(file), file)
     stream = Stream(train_split, run.seed, run.train.batch_size, HERE, on_device=False)
     state = TrainState(run, model, stream, HERE, total_steps(run, train_split.metadata))
     directory.checkpoints.mkdir(parents=True, exist_ok=True)
+    write_notes(folder, directory)
+    note = {"path": str(file.resolve()), "step": None, "sha256": sha256(file)}
+    write_whole(directory.started_from, json.dumps(note, indent=2))
     return checkpoint.save(directory.checkpoints, 0, *state.capture(), HERE)
 
 

@@ -48,8 +48,7 @@ def build(section: DataSection, root: Path) -> Path:
 
         return check(Path(section.path))
     source = source_of(section)
-    key = section_hash(section, version=FORMAT)
-    target = root / f"{section.source}-{key}"
+    target = place_of(section, root)
     if is_current(target, source):
         return target
     root.mkdir(parents=True, exist_ok=True)
@@ -58,6 +57,7 @@ def build(section: DataSection, root: Path) -> Path:
     try:
         start = time.monotonic()
         built = source.write(folder)
+        key = target.name.removeprefix(f"{section.source}-")
         write_manifest(folder, section.source, section.model_dump(mode="json"), key, built, time.monotonic() - start)
         folder.chmod(0o755)
         sync(folder)
@@ -72,6 +72,13 @@ def source_of(section: DataSection) -> Source:
     module, function = SOURCES[section.source].split(":")
     source: Source = getattr(import_module(module), function)(section)
     return source
+
+
+def place_of(section: DataSection, root: Path) -> Path:
+    """Return the folder in which the data set of `section` is, or will be."""
+    if isinstance(section, FolderData):
+        return Path(section.path)
+    return root / f"{section.source}-{section_hash(section, version=FORMAT)}"
 
 
 def build_together(section: DataSection, root: Path, world: "World") -> Path:

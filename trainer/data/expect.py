@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from trainer.data import SOURCES
+from trainer.data import place_of
 from trainer.data.arc import choose_tasks
 from trainer.data.grid import VOCAB_SIZE
-from trainer.data.manifest import FORMAT, read_manifest
+from trainer.data.manifest import read_manifest
 from trainer.data.store import SET, Metadata, read_split
-from trmkit.spec.base import section_hash
 from trmkit.spec.data import ArcData, DataSection, FolderData, MazeData, MazeGeneratedData, MixedData, SudokuData
 
 SUDOKU_EXTREME = (3_831_994, 9)
@@ -24,8 +23,8 @@ def expected(section: DataSection, root: Path) -> tuple[Metadata, int, bool]:
     if isinstance(section, FolderData):
         split = read_split(Path(section.path), "train")
         return split.metadata, len(split), True
-    folder = root / f"{section.source}-{section_hash(section, version=FORMAT)}"
-    if section.source in SOURCES and read_manifest(folder) is not None:
+    folder = place_of(section, root)
+    if read_manifest(folder) is not None:
         split = read_split(folder, "train")
         return split.metadata, len(split), True
     metadata, rows = _foretell(section, root)

@@ -41,6 +41,12 @@ class RunFile(Section):
     """Seed of the initial weights, of the order of the data and of every draw of training."""
 
     @model_validator(mode="after")
+    def _something_is_left_to_learn(self) -> "RunFile":
+        if self.train.freeze.trunk_steps and not self.model.puzzle_emb_ndim:
+            raise ValueError("train.freeze.trunk_steps: there is no puzzle table to learn; model.puzzle_emb_ndim is 0")
+        return self
+
+    @model_validator(mode="after")
     def _batch_is_shared_evenly(self) -> "RunFile":
         processes = self.cluster.nodes * max(1, self.cluster.gpus_per_node)
         if self.train.batch_size % (processes * self.train.accumulate):

@@ -51,6 +51,14 @@ class Logging(Section):
     """Also log to this Weights & Biases project (needs the `wandb` package; `WANDB_MODE=offline` works)."""
 
 
+class Freeze(Section):
+    """What learns later than the rest. For fine-tuning: new rows of the puzzle table first, then everything."""
+
+    trunk_steps: NonNegativeInt = 0
+    """First updates in which the puzzle table alone learns: all other weights, their average and their decay stand
+    still, and their moments begin afterwards. 0: everything learns from the start."""
+
+
 class TrainSection(Section):
     """How the model is trained."""
 
@@ -60,6 +68,13 @@ class TrainSection(Section):
     epochs: PositiveInt | None = None
     """Length as the paper's code counts it: `epochs x groups x mean examples per puzzle / batch_size` updates. Updates
     take new rows only where one halted, so fewer passes over the data are made than this number."""
+
+    init_from: str | None = None
+    """Start from the weights of another run (their average, if it has one): its run directory, for its last checkpoint,
+    or the folder of a checkpoint in it. The puzzle table is taken over name by name. Null: random weights."""
+
+    freeze: Freeze = Freeze()
+    """What learns later than the rest."""
 
     batch_size: PositiveInt = 768
     """Rows worked on at once, over all processes. The number of processes, times `accumulate`, must divide it."""

@@ -70,6 +70,21 @@ class RunDirectory:
         return self.root / "environment.json"
 
     @property
+    def identifiers(self) -> Path:
+        """The names of the puzzle identifiers, where puzzles have any: which row of the table is whose."""
+        return self.root / "identifiers.json"
+
+    @property
+    def data_manifest(self) -> Path:
+        """What the run was trained on: the data set's manifest, and the sizes of its rows."""
+        return self.root / "data.json"
+
+    @property
+    def started_from(self) -> Path:
+        """Where the first weights came from, of a run that did not start from random ones."""
+        return self.root / "started_from.json"
+
+    @property
     def evaluation(self) -> Path:
         """The scores at the end, and rows to look at."""
         return self.root / "eval.json"

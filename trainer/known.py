@@ -1,0 +1,101 @@
+"""What a run keeps of its data, so that its checkpoints can be used where the data set is not.
+
+`data.json` holds the data set's manifest and, under `dataset`, what its `dataset.json` says; `identifiers.json` names
+the rows of the puzzle table.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer import checkpoint
+from trainer.checkpoint import Checkpoint
+from trainer.data import place_of
+from trainer.data.manifest import Grid, grid_of, read_manifest
+from trainer.data.store import Metadata, read_identifiers, read_split
+from trainer.dist import World
+from trainer.evaluate import find_checkpoint
+from trmkit.errors import CheckpointError, DataError
+from trmkit.spec.load import load
+from trmkit.spec.run import RunFile
+from trmkit.store.layout import RunDirectory
+from trmkit.store.local import write_whole
+
+RUN_FILE = RunDirectory(Path()).run_file.name
+
+
+@dataclass(frozen=True)
+class Known:
+    """A verified checkpoint with everything that is needed to use it."""
+
+    run: RunFile
+    directory: RunDirectory
+    checkpoint: Checkpoint
+    grid: Grid
+    metadata: Metadata
+    names: list[str]
+    """Name of every puzzle identifier, the blank one first."""
+
+
+def note_data(run: RunFile, directory: RunDirectory, world: World) -> None:
+    """Write `data.json` and, where puzzles have names, `identifiers.json`; every process calls it."""
+    with world.together():
+        if world.first:
+            write_notes(place_of(run.data, Path(run.storage.data)), directory)
+
+
+def write_notes(folder: Path, directory: RunDirectory) -> None:
+    """Copy what is known of the data set in `folder` into the run directory."""
+    metadata = read_split(folder, "train").metadata
+    content = read_manifest(folder) or {"grid": asdict(grid_of(folder))}
+    write_whole(directory.data_manifest, json.dumps(content | {"dataset": asdict(metadata)}, indent=1))
+    if metadata.num_puzzle_identifiers > 1:
+        names = (folder / directory.identifiers.name).read_bytes()
+        if not directory.identifiers.is_file() or directory.identifiers.read_bytes() != names:
+            write_whole(directory.identifiers, names)
+
+
+def find_known(path: Path, which: str = "last") -> Known:
+    """Return the checkpoint that `path` means: `which` one of a run directory, or the folder of a checkpoint.
+
+    CheckpointError: there is none, it is damaged, or its run directory lacks what is needed to use it.
+    """
+    if (path / RUN_FILE).is_file():
+        directory = RunDirectory(path)
+        found = find_checkpoint(directory, which)
+    elif (path / checkpoint.MANIFEST).is_file():
+        found = checkpoint.verify(path)
+        directory = RunDirectory(path.resolve().parent.parent)
+    else:
+        raise CheckpointError(
+            f"{path}: is neither a run directory nor the folder of a checkpoint",
+            next=f"give the folder with {RUN_FILE} in it, or a step_… folder below its checkpoints/",
+        )
+    if not directory.run_file.is_file():
+        raise CheckpointError(
+            f"{path}: there is no {RUN_FILE} in {directory.root}, so the model is not known",
+            next="keep a checkpoint where its run has it: RUN/checkpoints/step_…, beside RUN/run.yaml",
+        )
+    return Known(load(directory.run_file), directory, found, *_read_notes(directory))
+
+
+def _read_notes(directory: RunDirectory) -> tuple[Grid, Metadata, list[str]]:
+    try:
+        content: Any = json.loads(directory.data_manifest.read_bytes())
+        dataset = content["dataset"]
+        metadata = Metadata(**{**dataset, "sets": tuple(dataset["sets"])})
+        grid = Grid(**content["grid"])
+        names = ["<blank>"] if metadata.num_puzzle_identifiers == 1 else read_identifiers(directory.root)
+    except (OSError, ValueError, TypeError, KeyError, DataError) as error:
+        raise CheckpointError(
+            f"{directory.data_manifest}: does not say what the run was trained on ({error})",
+            next=f"run `python -m trainer train {directory.run_file}` once: it writes the file, and trains no further",
+        ) from error
+    if len(names) != metadata.num_puzzle_identifiers:
+        raise CheckpointError(
+            f"{directory.identifiers}: has {len(names)} names, {directory.data_manifest.name} says"
+            f" {metadata.num_puzzle_identifiers}",
+            next="take both files from the same run",
+        )
+    return grid, metadata, names
