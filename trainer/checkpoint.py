@@ -7,7 +7,8 @@ notices a flipped bit, so the manifest is checked before anything is parsed.
 
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,17 @@ def verify(path: Path) -> Checkpoint:
     if match and int(match[1]) != manifest.step:
         raise _damaged(path, f"the manifest belongs to step {manifest.step}")
     return Checkpoint(path, manifest.step, frozenset(manifest.files), manifest.about)
+
+
+@contextmanager
+def understood(found: Checkpoint) -> Iterator[None]:
+    """Turn whatever goes wrong in a `with` block that reads `found` into CheckpointError: it says what it must not."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise _damaged(
+            found.path, f"holds what no checkpoint of ours holds ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _damaged(path: Path, what: str) -> CheckpointError:

@@ -21,6 +21,7 @@ from trmkit.spec.load import load
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.store.local import write_whole
+from trmkit.store.manifest import MANIFEST
 
 RUN_FILE = RunDirectory(Path()).run_file.name
 
@@ -64,7 +65,7 @@ def find_known(path: Path, which: str = "last") -> Known:
     if (path / RUN_FILE).is_file():
         directory = RunDirectory(path)
         found = find_checkpoint(directory, which)
-    elif (path / checkpoint.MANIFEST).is_file():
+    elif (path / MANIFEST).is_file():
         found = checkpoint.verify(path)
         directory = RunDirectory(path.resolve().parent.parent)
     else:

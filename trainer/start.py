@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from trainer.checkpoint import MANIFEST, Checkpoint
+from trainer.checkpoint import Checkpoint
 from trainer.data import place_of
 from trainer.data.store import read_identifiers
 from trainer.evaluate import weights_for_inference
@@ -21,6 +21,7 @@ from trainer.state import TrainState, load_weights
 from trmkit.errors import CheckpointError
 from trmkit.store.layout import RunDirectory
 from trmkit.store.local import sha256, write_whole
+from trmkit.store.manifest import MANIFEST
 
 
 def start_from_another(state: TrainState, directory: RunDirectory) -> None:

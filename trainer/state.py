@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer import optim
-from trainer.checkpoint import Checkpoint, Files
+from trainer.checkpoint import Checkpoint, Files, understood
 from trainer.data.store import Metadata
 from trainer.data.stream import Stream
 from trainer.dist import World, seed_all
@@ -175,14 +175,19 @@ class TrainState:
         return shared, {f"{rank}.safetensors": self._joined_carry() | _torch_rng(), f"{rank}.json": _other_rng()}
 
     def restore(self, checkpoint: Checkpoint) -> list[str]:
-        """Go on from `checkpoint`; return what is not as it was, in words."""
-        state = checkpoint.json("state.json")
+        """Go on from `checkpoint`; return what is not as it was, in words. CheckpointError: it makes no sense here."""
+        with understood(checkpoint):
+            return self._restore(checkpoint, checkpoint.json("state.json"))
+
+    def _restore(self, checkpoint: Checkpoint, state: dict[str, Any]) -> list[str]:
         _refuse_another_experiment(self.run, state, checkpoint)
         device = str(self.world.device)
         load_weights(self.model, checkpoint.tensors("model.safetensors", device), checkpoint)
         _restore_optimizer(self.model, self.optimizer, checkpoint.tensors("optimizer.safetensors", device), state)
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.evaluated, self.best = state["evaluated"], state["best"]
+        self.step, self.seconds = _number(state, "step"), float(state["seconds"])
+        self.evaluated, self.best = _number(state, "evaluated"), _best(state["best"])
+        if self.step != checkpoint.step:
+            raise ValueError(f"its state is of step {self.step}")
         self.stream.restore(state["stream"])
         return [*self._restore_average(checkpoint, device), *self._restore_rows(checkpoint, state)]
 
@@ -205,8 +210,10 @@ class TrainState:
             rows = [checkpoint.tensors(f"rank{rank}.safetensors") for rank in range(state["processes"])]
             names = [name.removeprefix("carry/") for name in rows[0] if name.startswith("carry/")]
             mine = self.world.rows(state["batch_size"])
-            whole = {name: torch.cat([part[f"carry/{name}"] for part in rows])[mine] for name in names}
+            whole = {name: torch.cat([part[f"carry/{name}"] for part in rows]) for name in names}
             if whole:
+                self._refuse_another_carry(whole)
+                whole = {name: value[mine] for name, value in whole.items()}
                 here = {name: value.to(self.world.device) for name, value in whole.items()}
                 self.carries = [_cut(here, part) for part in self.parts]
         else:
@@ -221,6 +228,32 @@ class TrainState:
                 f" {state['processes']} (rows, data order and draws go on as they were)"
             )
         return dropped
+
+    def _refuse_another_carry(self, carry: Carry) -> None:
+        """ValueError: a tensor of `carry`, of all rows, is missing, or of another shape or type than the model's."""
+        cells = self.stream.cells
+        batch = {name: torch.zeros(1, cells, dtype=torch.int32) for name in ("inputs", "labels")}
+        batch["puzzle_identifiers"] = torch.zeros(1, dtype=torch.int32)
+        device = self.world.device
+        wanted = self.model.initial_carry({name: value.to(device) for name, value in batch.items()}) or {}
+        shapes = {name: (self.run.train.batch_size, *value.shape[1:], value.dtype) for name, value in wanted.items()}
+        found = {name: (*value.shape, value.dtype) for name, value in carry.items()}
+        if shapes != found:
+            wrong = sorted(name for name in shapes | found if shapes.get(name) != found.get(name))[0]
+            raise ValueError(f"the rows being worked on: {wrong} is {found.get(wrong)} instead of {shapes.get(wrong)}")
+
+
+def _number(state: dict[str, Any], name: str) -> int:
+    value = state[name]
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{name} is {value!r}")
+    return value
+
+
+def _best(value: Any) -> dict[str, Any] | None:
+    if value is None or (isinstance(value, dict) and _number(value, "step") >= 0 and float(value["value"]) >= 0):
+        return value
+    raise ValueError(f"best is {value!r}")
 
 
 def made_by(run: RunFile) -> dict[str, str]:
@@ -240,8 +273,8 @@ def _refuse_another_experiment(run: RunFile, state: dict[str, Any], checkpoint: 
 
 def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], checkpoint: Checkpoint) -> None:
     """Load `tensors` into `model`. CheckpointError: names or shapes are another model's."""
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    wanted = {name: _kind(value) for name, value in model.state_dict().items()}
+    found = {name: _kind(value) for name, value in tensors.items()}
     if wanted != found:
         differing = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
         raise CheckpointError(
@@ -250,6 +283,10 @@ def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], checkpoint:
             next="use the run file that the checkpoint was made with",
         )
     model.load_state_dict(tensors)
+
+
+def _kind(value: Tensor) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
 
 
 def _cut(batch: Batch, part: slice) -> Batch:
@@ -276,6 +313,9 @@ def _restore_optimizer(
     for path, value in {**tensors, **state["optimizer"]}.items():
         name, _, key = path.rpartition("/")
         on_cpu = key == "step" and isinstance(value, Tensor)  # where torch keeps it, to read it without waiting
+        moment = isinstance(value, Tensor) and key != "step"
+        if moment and (value.shape != params[name].shape or not value.is_floating_point()):
+            raise ValueError(f"{path} is {_kind(value)}, its weight is {_kind(params[name])}")
         optimizer.state[params[name]][key] = value.cpu() if on_cpu else value
 
 

@@ -34,6 +34,11 @@ class Stream:
         self._drawn = self._known = 0
         self._extend()
 
+    @property
+    def cells(self) -> int:
+        """Cells L of a row."""
+        return self._split.metadata.seq_len
+
     def next(self, halted: Tensor | None) -> Batch:
         """Return a batch for this process's slots; only rows of slots where `halted` [B] is true are new ones.
 
@@ -55,7 +60,12 @@ class Stream:
         return {"epoch": epoch, "offset": position}
 
     def restore(self, state: dict[str, int]) -> None:
-        """Go on from a place that `state` returned."""
+        """Go on from a place that `state` returned. ValueError: there is no such place."""
+        epoch, offset = state["epoch"], state["offset"]
+        if type(epoch) is not int or type(offset) is not int or not (0 <= epoch < 1 << 40 and offset >= 0):
+            raise ValueError(f"the place in the data is {state}")
+        if offset > len(epoch_rows(self._split, self._seed, epoch)):
+            raise ValueError(f"the place in the data is {state}, beyond its epoch")
         self._epoch, self._lengths, self._order = state["epoch"], [], self._order[:0]
         self._position = torch.tensor(state["offset"], device=self._world.device)
         self._extend()

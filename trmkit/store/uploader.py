@@ -7,7 +7,7 @@ newest and the best still matter. The files themselves wait on the disk.
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +39,10 @@ class Status:
     best_step: int | None = None
 
 
+Seen = tuple[int, int]
+"""When a file was changed, in nanoseconds since 1970, and its size."""
+
+
 @dataclass(frozen=True)
 class Keep:
     """Which checkpoints stay in the store, besides the best and the last."""
@@ -64,6 +68,7 @@ class Uploader:
         self._pending: set[int] = set()
         self._current: int | None = None
         self._files_due, self._files_at = False, 0.0
+        self._seen: dict[str, Seen] = {}
         self._closing = False
         self._give_up = threading.Event()
         self._landed: set[int] = set()
@@ -142,7 +147,7 @@ class Uploader:
         with self._wake:
             while True:
                 if self._current is not None:  # it did not land
-                    if not self._pending or self._matters(self._current):
+                    if self._current > max(self._pending, default=-1) or self._matters(self._current):
                         self._pending.add(self._current)
                     self._current = None
                 if self._pending:
@@ -187,7 +192,7 @@ class Uploader:
         with self._wake:
             self._files_due, status = False, self._status
         try:
-            publish_files(self._store, self._directory, status, self._about)
+            publish_files(self._store, self._directory, status, self._about, self._seen)
         except BaseException:
             with self._wake:
                 self._files_due = True
@@ -213,21 +218,28 @@ class Uploader:
 
 
 def publish_files(
-    store: Store, directory: RunDirectory, status: Status, about: dict[str, Any], only: Iterable[str] = RUN_FILES
+    store: Store, directory: RunDirectory, status: Status, about: dict[str, Any], seen: dict[str, Seen] | None = None
 ) -> None:
-    """Publish the files of a run that change, then `run.json` with their SHA-256, then the run's line in the index."""
+    """Publish the files of a run that change, then `run.json` with their SHA-256, then the run's line in the index.
+
+    A file that looks as it did when it was noted in `seen` is not read again.
+    """
     known = read_summary(store, directory.key) or {}
     files = dict(known.get("files", {})) if isinstance(known.get("files"), dict) else {}
-    for name in only:
+    seen = {} if seen is None else seen
+    for name in RUN_FILES:
         path = directory.root / name
         if not path.is_file():
+            continue
+        now = (path.stat().st_mtime_ns, path.stat().st_size)
+        if name in files and seen.get(name) == now:
             continue
         copy = _copied(path)
         try:
             entry = {"bytes": copy.stat().st_size, "sha256": sha256(copy)}
             if files.get(name) != entry or not store.holds(f"{directory.key}/{name}", copy):
                 store.upload(f"{directory.key}/{name}", copy)
-            files[name] = entry
+            files[name], seen[name] = entry, now
         finally:
             copy.unlink(missing_ok=True)
     summary = {"format": 1, "run": directory.key, **about, **asdict(status), "updated": time.time(), "files": files}

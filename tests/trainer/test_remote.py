@@ -1,0 +1,176 @@
+"""A run that lives in a store as well goes on anywhere, and what happens to the store does not hurt it."""
+
+import json
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.helpers import change, fingerprint, train_alone
+from tools.seaweed import Seaweed
+from trainer import checkpoint
+from trainer.__main__ import main
+from trmkit.errors import CheckpointError, StoreError
+from trmkit.spec.load import dump
+from trmkit.spec.run import RunFile
+from trmkit.store.base import Store
+from trmkit.store.catalog import runs
+from trmkit.store.fetch import Fetch, newest_whole
+from trmkit.store.layout import RunDirectory
+from trmkit.store.open import open_store
+from trmkit.store.publish import checkpoints
+
+
+@pytest.fixture(params=["folder", "s3"])
+def published(request: pytest.FixtureRequest, small_run: RunFile, tmp_path: Path) -> RunFile:
+    """Return the small run with a store."""
+    remote = request.getfixturevalue("s3") if request.param == "s3" else str(tmp_path / "share")
+    return change(small_run, f"storage.remote={remote}", "storage.patience_minutes=0.5")
+
+
+def in_store(run: RunFile) -> tuple[Store, list[int]]:
+    """Return the store of a run, and the steps of its checkpoints there, the newest first."""
+    store = open_store(run.storage)
+    return store, [one.step for one in checkpoints(store, f"{RunDirectory.of(run).key}/checkpoints")]
+
+
+def test_a_run_is_published_as_it_goes(published: RunFile) -> None:
+    train_alone(published)
+    store, steps = in_store(published)
+    assert steps[0] == 12
+    assert 6 in steps  # the best
+    assert len(steps) <= 3
+    (listed,) = runs(store)
+    assert (listed.state, listed.step, listed.total) == ("trained", 12, 12)
+    summary = json.loads(store.read(f"{listed.key}/run.json"))
+    assert set(summary["files"]) >= {"run.yaml", "environment.json", "metrics.jsonl"}
+    assert store.read(f"{listed.key}/run.yaml") == RunDirectory.of(published).run_file.read_bytes()
+    lines = [json.loads(line) for line in RunDirectory.of(published).metrics.read_text().splitlines()]
+    assert "store_pending_bytes" in next(line for line in lines if line["kind"] == "train")
+
+
+def test_another_machine_goes_on_bit_for_bit(published: RunFile, small_run: RunFile, tmp_path: Path) -> None:
+    train_alone(small_run)
+    first = change(published, f"storage.path={tmp_path / 'first'}")
+    train_alone(first)
+    store, _ = in_store(first)
+    for one in checkpoints(store, f"{RunDirectory.of(first).key}/checkpoints"):
+        if one.step > 8:  # as if the machine had died here
+            store.delete([f"{one.key}/manifest.json"])
+    second = change(published, f"storage.path={tmp_path / 'second'}")
+    train_alone(second)
+    directory = RunDirectory.of(second)
+    assert fingerprint(directory.checkpoints) == fingerprint(RunDirectory.of(small_run).checkpoints)
+    steps = [json.loads(line)["step"] for line in directory.metrics.read_text().splitlines()]
+    assert steps[0] == 3  # the numbers from before came along
+    assert in_store(second)[1][0] == 12
+
+
+def test_evaluation_and_report_happen_on_another_machine(published: RunFile, tmp_path: Path) -> None:
+    train_alone(published)
+    elsewhere = change(published, f"storage.path={tmp_path / 'elsewhere'}")
+    file = tmp_path / "run.yaml"
+    file.write_text(dump(elsewhere))
+    assert main(["evaluate", str(file), "--checkpoint", "best"]) == 0
+    shutil.rmtree(tmp_path / "elsewhere" / "small" / RunDirectory.of(elsewhere).root.name / "checkpoints")
+    assert main(["report", str(file)]) == 0
+    store, _ = in_store(published)
+    summary = json.loads(store.read(f"{RunDirectory.of(published).key}/run.json"))
+    assert {"eval.json", "report.html"} <= set(summary["files"])
+    assert runs(store)[0].state == "scored"
+
+
+def test_only_the_best_and_the_last_are_published_when_asked(published: RunFile) -> None:
+    run = change(published, "train.checkpoint.upload_every_minutes=null", "train.checkpoint.every_steps=2")
+    train_alone(run)
+    assert set(in_store(run)[1]) <= {6, 12}
+
+
+def test_multiples_of_keep_every_stay_everywhere(published: RunFile) -> None:
+    run = change(published, "train.checkpoint.keep=1", "train.checkpoint.keep_every=4", "evaluate.every_steps=null")
+    train_alone(run)
+    assert in_store(run)[1] == [12, 8, 4]
+    assert checkpoint.steps(RunDirectory.of(run).checkpoints) == [4, 8, 12]
+
+
+def test_a_store_that_cannot_be_used_stops_the_run_before_it_starts(s3: str, small_run: RunFile) -> None:
+    run = change(small_run, "storage.remote=s3://no-such-bucket/x", "storage.patience_minutes=0.01")
+    with pytest.raises(StoreError, match="NoSuchBucket"):
+        train_alone(run)
+    closed = change(
+        small_run, f"storage.remote={s3}", "storage.endpoint_url=http://127.0.0.1:9", "storage.patience_minutes=0.01"
+    )
+    with pytest.raises(StoreError, match="cannot be reached"):
+        train_alone(closed)
+
+
+def test_a_store_in_which_nothing_is_whole_is_not_overwritten_by_a_new_start(published: RunFile) -> None:
+    train_alone(published)
+    store, _ = in_store(published)
+    for entry in store.keys(RunDirectory.of(published).key):
+        if entry.key.endswith("state.json"):
+            store.write(entry.key, b"damaged")
+    shutil.rmtree(RunDirectory.of(published).root)
+    with pytest.raises(CheckpointError, match="is whole"):
+        train_alone(published)
+
+
+def survive(server: Seaweed, run: RunFile, begin: int, end: int | None, seconds: float) -> float:
+    """Train while the server is away; return how long after its return everything had landed."""
+    server.start()
+    back: list[float] = []
+
+    def outage() -> None:
+        root = RunDirectory.of(run).root
+        while not (root / "metrics.jsonl").is_file():  # training has begun, the probe is over
+            time.sleep(0.01)
+        server.send(begin) if end is not None else server.stop(begin)
+        time.sleep(seconds)
+        server.send(end) if end is not None else server.start()
+        back.append(time.monotonic())
+
+    thread = threading.Thread(target=outage)
+    thread.start()
+    assert train_alone(run) == 12
+    landed = time.monotonic()
+    thread.join()
+    store, steps = in_store(run)
+    assert steps[0] == 12
+    newest = checkpoints(store, f"{RunDirectory.of(run).key}/checkpoints")
+    assert newest_whole(Fetch(store, 5), newest, RunDirectory.of(run).root / "again", []) == newest[0]
+    server.stop()
+    return landed - back[0]
+
+
+OUTAGES = {"refused": (signal.SIGKILL, None), "frozen": (signal.SIGSTOP, signal.SIGCONT)}
+
+
+@pytest.fixture
+def breakable(tmp_path: Path, small_run: RunFile, monkeypatch: pytest.MonkeyPatch) -> tuple[Seaweed, RunFile]:
+    """Return a server of one's own, not started yet, and a run that is published there."""
+    server = Seaweed(tmp_path / "seaweed")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return server, change(small_run, "storage.remote=s3://trm-artifacts/outage", "train.checkpoint.every_steps=1")
+
+
+@pytest.mark.parametrize("kind", OUTAGES)
+def test_training_goes_on_without_the_store_and_everything_lands_afterwards(
+    kind: str, breakable: tuple[Seaweed, RunFile], capsys: pytest.CaptureFixture[str]
+) -> None:
+    survive(*breakable, *OUTAGES[kind], 2.0)
+    lines = capsys.readouterr().err
+    if kind == "refused":
+        assert "not published yet" in lines
+        assert "the store takes files again" in lines
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", OUTAGES)
+def test_a_minute_without_the_store(kind: str, breakable: tuple[Seaweed, RunFile]) -> None:
+    late = survive(*breakable, *OUTAGES[kind], 60.0)
+    print(f"{kind}: everything had landed {late:.1f} s after the store was back")
+    assert late <= 10.0
