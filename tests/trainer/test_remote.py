@@ -1,6 +1,7 @@
 """A run that lives in a store as well goes on anywhere, and what happens to the store does not hurt it."""
 
 import json
+import os
 import shutil
 import signal
 import threading
@@ -37,7 +38,7 @@ def in_store(run: RunFile) -> tuple[Store, list[int]]:
     return store, [one.step for one in checkpoints(store, f"{RunDirectory.of(run).key}/checkpoints")]
 
 
-def test_a_run_is_published_as_it_goes(published: RunFile) -> None:
+def test_a_run_is_published_as_it_goes(published: RunFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train_alone(published)
     store, steps = in_store(published)
     assert steps[0] == 12
@@ -50,6 +51,10 @@ def test_a_run_is_published_as_it_goes(published: RunFile) -> None:
     assert store.read(f"{listed.key}/run.yaml") == RunDirectory.of(published).run_file.read_bytes()
     lines = [json.loads(line) for line in RunDirectory.of(published).metrics.read_text().splitlines()]
     assert "store_pending_bytes" in next(line for line in lines if line["kind"] == "train")
+    secret = os.environ.get("AWS_SECRET_ACCESS_KEY", "no secret at all")
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    sent = [store.read(entry.key) for entry in store.keys("")]
+    assert not [text for text in [*written, *sent, capsys.readouterr().err.encode()] if secret.encode() in text]
 
 
 def test_another_machine_goes_on_bit_for_bit(published: RunFile, small_run: RunFile, tmp_path: Path) -> None:

@@ -167,7 +167,9 @@ def test_an_imported_checkpoint_is_written_down_too(small_run: RunFile, tmp_path
 def test_another_size_is_refused_with_the_first_shape_that_differs(arc_run: Callable[..., RunFile]) -> None:
     old = trained(arc_run, "a", "b")
     wider = tuned(arc_run, old, "b", "c", more=("model.hidden_size=32", "model.puzzle_emb_ndim=32"))
-    with pytest.raises(CheckpointError, match=r"another model; inner\.H_init is float32 \(16,\) instead of float32 \(32,\)"):
+    with pytest.raises(
+        CheckpointError, match=r"another model; inner\.H_init is float32 \(16,\) instead of float32 \(32,\)"
+    ):
         train_alone(wider)
 
 

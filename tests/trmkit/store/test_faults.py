@@ -1,0 +1,159 @@
+"""Faults between us and the store: everything lands once they are over, and nothing half lands while they last."""
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.trmkit.store.conftest import make_checkpoint
+from tests.trmkit.store.faulty import FaultyDoor
+from tools.seaweed import Seaweed
+from trmkit.errors import StoreError, StoreUnavailableError
+from trmkit.spec.storage import StorageSection
+from trmkit.store.base import Store
+from trmkit.store.fetch import Fetch
+from trmkit.store.folder import FolderStore
+from trmkit.store.garbage import find, remove
+from trmkit.store.layout import RunDirectory
+from trmkit.store.open import open_store
+from trmkit.store.publish import checkpoints, publish
+from trmkit.store.retry import persist
+from trmkit.store.uploader import Keep, Status, Uploader
+
+RUN = "demo/0123abcd/checkpoints"
+
+
+@pytest.fixture
+def door(seaweed: Seaweed) -> Iterator[FaultyDoor]:
+    made = FaultyDoor(int(seaweed.endpoint.rpartition(":")[2]))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("fault", ["reset", "busy"])
+def test_a_save_lands_after_the_fault_is_over(s3: str, door: FaultyDoor, tmp_path: Path, fault: str) -> None:
+    store = open_store(StorageSection(remote=s3, endpoint_url=f"http://127.0.0.1:{door.port}"))
+    content = make_checkpoint(tmp_path, 7, size=300_000)
+    door.fault = fault  # type: ignore[assignment]
+    with pytest.raises(StoreUnavailableError):
+        publish(store, RUN, tmp_path / "step_00000007", content)
+    assert door.hits > 0
+
+    def repair(_: StoreUnavailableError) -> None:
+        door.fault = "none"
+
+    one = persist(lambda: publish(store, RUN, tmp_path / "step_00000007", content), 20, waiting=repair)
+    assert Fetch(store, 5).folder(one, tmp_path / "here" / "step_00000007").is_dir()
+
+
+def test_a_fetch_survives_connections_that_are_cut(s3: str, door: FaultyDoor, tmp_path: Path) -> None:
+    store = open_store(StorageSection(remote=s3, endpoint_url=f"http://127.0.0.1:{door.port}"))
+    one = publish(store, RUN, tmp_path / "step_00000007", make_checkpoint(tmp_path, 7, size=3_000_000))
+    door.fault, door.bytes_before_reset = "reset", 500_000
+
+    def repair() -> None:
+        while door.hits < 2:
+            time.sleep(0.01)
+        door.fault = "none"
+
+    threading.Thread(target=repair).start()
+    Fetch(store, 20).folder(one, tmp_path / "here" / "step_00000007")
+
+
+class Closed(FolderStore):
+    """Answers nobody until it is opened."""
+
+    open = False
+
+    def look(self, key: str):  # type: ignore[no-untyped-def]
+        if not self.open:
+            raise StoreUnavailableError("closed")
+        return super().look(key)
+
+
+def uploader(store: Store, run: RunDirectory, said: list[str], every: int | None = None) -> Uploader:
+    """Return an uploader of a run with twenty checkpoints on the disk."""
+    for step in range(1, 21):
+        make_checkpoint(run.checkpoints, step)
+    return Uploader(store, run, Keep(2, every), {}, Status(), said.append)
+
+
+def test_what_waits_for_a_store_is_bounded_and_the_newest_and_the_best_land(tmp_path: Path) -> None:
+    store, run, said = Closed(tmp_path / "share"), RunDirectory(tmp_path / "demo" / "0123abcd"), list[str]()
+    made = uploader(store, run, said)
+    for step in range(1, 21):
+        made.checkpoint(step, Status("training", step, 20, "accuracy", 0.5, best_step=13 if step >= 13 else None))
+        assert len(made.holds()) <= 3
+    assert {13, 20} <= made.holds()
+    assert made.numbers()["store_pending_bytes"] > 0
+    with pytest.raises(StoreError, match="not published"):
+        made.finish(0.1)
+    store.open = True
+    again = Uploader(store, run, Keep(2), {}, Status("trained", 20, 20, best_step=13), said.append)
+    for step in (13, 20):
+        again.checkpoint(step, Status("trained", 20, 20, best_step=13))
+    again.finish(20)
+    assert {one.step for one in checkpoints(store, RUN)} == {13, 20}
+    assert again.numbers()["store_pending_bytes"] == 0
+    assert again.numbers()["store_checkpoint_age_seconds"] < 60
+    assert len([line for line in said if "not published yet" in line]) == 1
+
+
+def test_a_checkpoint_somebody_deleted_is_let_go(tmp_path: Path) -> None:
+    store, run = FolderStore(tmp_path / "share"), RunDirectory(tmp_path / "demo" / "0123abcd")
+    run.root.mkdir(parents=True)
+    made = Uploader(store, run, Keep(2), {}, Status(), lambda _: None)
+    made.checkpoint(99, Status("training", 99, 100))
+    made.finish(20)
+    assert checkpoints(store, RUN) == []
+
+
+@pytest.mark.full
+def test_a_hundred_kills_of_the_server_leave_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the publications go on after the restart, half are abandoned with the server."""
+    server = Seaweed(tmp_path / "seaweed")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    server.start()
+    store = open_store(StorageSection(remote="s3://trm-artifacts/kills"))
+    chance, acknowledged, hit, orphans = random.Random(5), set[str](), 0, 0
+    for number in range(100):
+        folder = tmp_path / f"made{number}"
+        content = make_checkpoint(folder, number + 1, seed=number, size=40 << 20)
+        give_up = threading.Event()
+
+        def work(folder: Path = folder, number: int = number, content: bytes = content, stop=give_up) -> None:  # type: ignore[no-untyped-def]
+            path = folder / f"step_{number + 1:08d}"
+            with suppress(StoreUnavailableError):
+                acknowledged.add(persist(lambda: publish(store, RUN, path, content), 60, give_up=stop).name)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        time.sleep(chance.uniform(0.05, 1.2))
+        hit += thread.is_alive()
+        if number % 2:
+            give_up.set()
+        server.stop(signal.SIGKILL)
+        server.start()
+        thread.join()
+        for path in folder.rglob("*.safetensors"):
+            path.unlink()
+        orphans += len(store.unfinished("")) > 0
+    seen = checkpoints(store, RUN)
+    assert acknowledged <= {one.name for one in seen}
+    for one in seen:
+        target = tmp_path / "here" / f"step_{one.step:08d}"
+        Fetch(store, 30).folder(one, target)
+        (target / "model.safetensors").unlink()
+    remove(store, find(store, "", -60))
+    assert store.unfinished("") == []
+    assert find(store, "", -60) == []
+    assert checkpoints(store, RUN) == seen
+    print(f"{hit} kills hit a publication; {len(acknowledged)} acknowledged, {len(seen)} visible, all whole; "
+          f"{orphans} times an upload was left unfinished, none after gc")  # fmt: skip
+    server.stop()
