@@ -90,7 +90,7 @@ def build(options: argparse.Namespace) -> int:
     from trainer import data
 
     run, _ = open_run(options)
-    print(data.build(run.data, Path(run.storage.data)))
+    print(data.build_for(run))
     return 0
 
 

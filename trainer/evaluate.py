@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ def evaluate(run: RunFile, directory: RunDirectory, world: World, which: str = "
     CheckpointError: there is no such checkpoint, or it is damaged. Raises `Stopped` when a signal asked for it.
     """
     found = find_checkpoint(directory, which)
-    folder = data.build_together(run.data, Path(run.storage.data), world)
+    folder = data.build_together(run, world)
     splits = {name: read_split(folder, name) for name in ("train", "test")}
     model = make_model(run, splits["train"].metadata, world.device)
     weights = load_for_inference(model, found)

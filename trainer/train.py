@@ -2,7 +2,6 @@
 
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,7 +68,7 @@ def bring_newest(run: RunFile, directory: RunDirectory, world: World) -> Remote 
 
 def open_data(run: RunFile, world: World) -> tuple[Split, Split]:
     """Return the training and the test split of `run`, built by the first process if need be."""
-    folder = data.build_together(run.data, Path(run.storage.data), world)
+    folder = data.build_together(run, world)
     return read_split(folder, "train"), read_split(folder, "test")
 
 

@@ -38,7 +38,7 @@ def import_reference(run: RunFile, directory: RunDirectory, file: Path) -> Path:
         raise CheckpointError(
             f"{directory.checkpoints}: the run has checkpoints already", next="give the run another name to start anew"
         )
-    folder = data.build(run.data, Path(run.storage.data))
+    folder = data.build_for(run)
     train_split = read_split(folder, "train")
     model = make_model(run, train_split.metadata, HERE.device)
     load_reference(model, read_weights(file), file)
@@ -58,7 +58,7 @@ def export_reference(run: RunFile, directory: RunDirectory, file: Path, which: s
     """
     if not file.parent.is_dir():
         raise CheckpointError(f"{file.parent}: no such folder", next="make it, or write to another")
-    train_split = read_split(data.build(run.data, Path(run.storage.data)), "train")
+    train_split = read_split(data.build_for(run), "train")
     model = make_model(run, train_split.metadata, HERE.device)
     load_for_inference(model, find_checkpoint(directory, which))
     content = io.BytesIO()

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.data.manifest import FORMAT, Source, read_manifest, sizes_are_right, write_manifest
+from trainer.data.shared import SharedData, open_shared, over_limit, used
 from trainer.data.store import sync
+from trainer.progress import say
 from trmkit.errors import DataError
 from trmkit.spec.base import section_hash
 from trmkit.spec.data import DataSection, FolderData
+from trmkit.spec.run import RunFile
 from trmkit.store.local import sha256
 from trmkit.store.local import sync as sync_entry
 
@@ -36,7 +39,18 @@ ABANDONED_AFTER = 2 * 86_400
 """Seconds after which the temporary folder of a build that was killed is removed."""
 
 
-def build(section: DataSection, root: Path) -> Path:
+def build_for(run: RunFile) -> Path:
+    """Return the folder of the data set of `run`, taken from its store or built; see `build`."""
+    shared = open_shared(run.storage, say)
+    folder = build(run.data, Path(run.storage.data), shared)
+    if run.storage.data_cache_gib is not None and not isinstance(run.data, FolderData):
+        for unused in over_limit(folder.parent, run.storage.data_cache_gib * 2**30, folder):
+            say(f"removed {unused}: the built data sets took more than {run.storage.data_cache_gib} GiB")
+            _throw_away(unused)
+    return folder
+
+
+def build(section: DataSection, root: Path, shared: SharedData | None = None) -> Path:
     """Return the folder of the data set that `section` describes; make it below `root` unless it is there.
 
     It is made in a temporary folder beside it and renamed when the disk has all of it, so builders that run at the
@@ -50,9 +64,12 @@ def build(section: DataSection, root: Path) -> Path:
     source = source_of(section)
     target = place_of(section, root)
     if is_current(target, source):
+        used(target)
         return target
     root.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(root)
+    if shared is not None and shared.take(target, source, is_current):
+        return target
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=root))
     try:
         start = time.monotonic()
@@ -64,6 +81,8 @@ def build(section: DataSection, root: Path) -> Path:
         _put_in_place(folder, target, source)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if shared is not None:
+        shared.give(target)
     return target
 
 
@@ -81,12 +100,12 @@ def place_of(section: DataSection, root: Path) -> Path:
     return root / f"{section.source}-{section_hash(section, version=FORMAT)}"
 
 
-def build_together(section: DataSection, root: Path, world: "World") -> Path:
+def build_together(run: RunFile, world: "World") -> Path:
     """Build on the first process, have the others wait, and return the folder on all of them."""
     folder = None
     with world.together():
         if world.first:
-            folder = build(section, root)
+            folder = build_for(run)
     shared: Path = world.gather_objects(folder)[0]
     return shared
 

@@ -1,0 +1,127 @@
+"""Built data sets in a store: one machine builds, the others take."""
+
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.helpers import change, train_alone
+from trainer import data
+from trainer.data.shared import over_limit
+from trmkit.spec.load import loads
+from trmkit.spec.run import RunFile
+from trmkit.store.folder import FolderStore
+from trmkit.store.garbage import find
+from trmkit.store.local import sha256
+
+
+@pytest.fixture(params=["folder", "s3"])
+def shared_run(request: pytest.FixtureRequest, tmp_path: Path) -> RunFile:
+    """Return a run that publishes its data set."""
+    remote = request.getfixturevalue("s3") if request.param == "s3" else str(tmp_path / "share")
+    return change(None, f"storage.remote={remote}", "storage.publish_data=true", f"storage.path={tmp_path / 'runs'}")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Return the hash of every file."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "published.json"]
+    return {str(path.relative_to(folder)): sha256(path) for path in files}
+
+
+def at(run: RunFile, folder: Path) -> RunFile:
+    """Return the run with its data sets in another folder, as on another machine."""
+    return change(run, f"storage.data={folder}")
+
+
+def test_another_machine_takes_the_data_set_byte_for_byte(
+    shared_run: RunFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = data.build_for(at(shared_run, tmp_path / "one"))
+    assert "published the data set" in capsys.readouterr().err
+    two = data.build_for(at(shared_run, tmp_path / "two"))
+    assert "brought the data set" in capsys.readouterr().err
+    assert contents(one) == contents(two)
+    assert (two / "published.json").is_file()
+    assert data.build_for(at(shared_run, tmp_path / "two")) == two
+    assert capsys.readouterr().err == ""
+    assert train_alone(at(shared_run, tmp_path / "two")) == 12
+
+
+def test_a_damaged_data_set_is_built_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = change(None, f"storage.remote={tmp_path / 'share'}", "storage.publish_data=true")
+    one = data.build_for(at(run, tmp_path / "one"))
+    store = FolderStore(tmp_path / "share")
+    for entry in store.keys("_data/"):
+        if entry.key.endswith("all__inputs.npy"):
+            store.write(entry.key, b"x" * entry.size)
+    two = data.build_for(at(run, tmp_path / "two"))
+    assert "not used" in capsys.readouterr().err
+    assert (one / "train/all__inputs.npy").read_bytes() == (two / "train/all__inputs.npy").read_bytes()
+    assert find(store, "", -60) == []
+
+
+def csv_run(tmp_path: Path, folder: Path) -> RunFile:
+    text = f"""
+name: csv
+model: {{family: trm}}
+data: {{source: sudoku, path: {folder}, subsample_size: null, num_aug: 1}}
+train: {{steps: 5, batch_size: 2}}
+storage: {{remote: {tmp_path / "share"}, publish_data: true}}
+"""
+    return loads(text, "run.yaml", ())
+
+
+def test_a_data_set_made_from_other_files_is_not_taken(tmp_path: Path) -> None:
+    puzzle, answer = "." + "23456789456789123789123456214365897365897214897214365531642978642978531978531642", ""
+    answer = "1" + puzzle[1:]
+    head = "source,question,answer,rating\n"
+    folder = tmp_path / "csv"
+    folder.mkdir()
+    for name in ("train.csv", "test.csv"):
+        (folder / name).write_text(f"{head}a,{puzzle},{answer},1\n")
+    run = csv_run(tmp_path, folder)
+    one = data.build_for(at(run, tmp_path / "one"))
+    (folder / "train.csv").write_text(f"{head}a,{puzzle},{answer},1\nb,{puzzle},{answer},2\n")
+    two = data.build_for(at(run, tmp_path / "two"))
+    assert contents(one) != contents(two)
+    shutil.rmtree(folder)  # no file left to compare with: what is published is taken
+    assert contents(data.build_for(at(run, tmp_path / "three"))) == contents(one)
+
+
+def _build(run: RunFile) -> None:
+    data.build_for(run)
+
+
+def test_many_processes_take_one_data_set_at_once(tmp_path: Path) -> None:
+    run = change(None, f"storage.remote={tmp_path / 'share'}", "storage.publish_data=true")
+    one = data.build_for(at(run, tmp_path / "one"))
+    there = at(run, tmp_path / "two")
+    processes = multiprocessing.get_context("forkserver")
+    children = [processes.Process(target=_build, args=(there,)) for _ in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * 4
+    assert contents(one) == contents(data.build_for(there))
+
+
+def test_the_sets_unused_for_longest_make_room(tmp_path: Path) -> None:
+    run = change(None, f"storage.data={tmp_path / 'data'}")
+    folders = [data.build_for(change(run, f"data.seed={seed}")) for seed in range(3)]
+    for age, folder in zip((3, 1, 2), folders, strict=True):
+        os.utime(folder / "manifest.json", (0, 1e9 - age * 1e5))
+    size = sum(path.stat().st_size for path in folders[0].rglob("*") if path.is_file())
+    assert over_limit(tmp_path / "data", 2.5 * size, folders[0]) == [folders[2]]
+    limited = change(run, f"storage.data_cache_gib={1.5 * size / 2**30}", "data.seed=1")
+    data.build_for(limited)
+    assert [folder.is_dir() for folder in folders] == [False, True, False]
+
+
+def test_a_set_that_was_just_used_is_not_removed(tmp_path: Path) -> None:
+    run = change(None, f"storage.data={tmp_path / 'data'}", "storage.data_cache_gib=1e-9")
+    first = data.build_for(run)
+    data.build_for(change(run, "data.seed=1"))
+    assert first.is_dir()
