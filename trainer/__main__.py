@@ -53,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
     for name, (function, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(command=function)
-        if name == "compare":
+        if name == "predict":
+            add_predict(command)
+        elif name == "compare":
             command.add_argument("runs", type=Path, nargs="+", metavar="RUN_DIRECTORY")
             command.add_argument("--page", type=Path, help="also write the comparison as a page")
         else:
@@ -71,6 +73,17 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--gpu", help="estimate the time on this GPU, by name")
             command.add_argument("--rate", type=float, help="estimate the time from this many rows per second")
     return top
+
+
+def add_predict(command: argparse.ArgumentParser) -> None:
+    """Add what `predict` takes."""
+    command.add_argument("run", type=Path, metavar="RUN", help="run directory, or the folder of a checkpoint")
+    command.add_argument("input", metavar="INPUT", help="a file, - for stdin, or a Sudoku itself")
+    command.add_argument("--checkpoint", choices=("last", "best"), default="last")
+    command.add_argument("--votes", type=int, help="most views of a known ARC task that vote")
+    command.add_argument("--steps", action="store_true", help="show what was guessed after each supervision step")
+    command.add_argument("--device", default="cpu", help="where to compute")
+    command.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
 
 RUN_ID = re.compile("[0-9a-f]{8}")
@@ -148,6 +161,14 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def predict(options: argparse.Namespace) -> int:
+    """Answer puzzles with a trained model."""
+    from trainer.predict import predict as answer
+
+    print(answer(options))
+    return 0
+
+
 def describe(options: argparse.Namespace) -> int:
     """Print parameters, arithmetic, memory, disk and time before anything is trained."""
     from trainer.describe import describe_run
@@ -181,6 +202,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "evaluate": (evaluate, "score a checkpoint and write eval.json"),
     "report": (report, "write report.html"),
     "compare": (compare, "put runs side by side"),
+    "predict": (predict, "answer puzzles with a trained model"),
     "describe": (describe, "print parameters, FLOPs, memory, disk and time"),
     "import": (import_checkpoint, "start a run from a checkpoint of the reference implementation"),
     "export": (export_checkpoint, "write a checkpoint as the reference implementation reads it"),

@@ -1,4 +1,4 @@
-"""Whether a training has room in the memory of its device, said before anything is built or loaded."""
+"""Whether the puzzle table has room in the memory of the device, said before anything is built or loaded."""
 
 import os
 from pathlib import Path
@@ -7,53 +7,45 @@ import torch
 
 from trainer.data.expect import expected
 from trainer.dist import World
-from trainer.models import build as build_model
-from trainer.models.base import SparseEmbedding
 from trmkit.errors import TrainError
 from trmkit.spec.data import ArcData
 from trmkit.spec.run import RunFile
 
 FLOAT = 4
-"""Bytes of a value. Weights, moments, average and table are float32, whatever the forward pass computes in."""
+"""Bytes of a value of the table, which is float32 whatever the network computes in."""
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
-def refuse_what_does_not_fit(run: RunFile, world: World) -> None:
-    """TrainError: table and weights of `run`, with their gradients, moments and average, are more than the memory.
+def refuse_table_without_room(run: RunFile, world: World) -> None:
+    """TrainError: the puzzle table of `run`, of which every process holds a whole one, is larger than its memory.
 
-    Activations come on top, so what passes may still run out; what is refused would do so for sure.
+    Weights, activations and data come on top, so what passes may still run out; what is refused would do so for sure.
     """
-    room = device_memory(world)
-    table, identifiers, others = foretold_bytes(run)
-    if table + others <= room:
+    if not run.model.puzzle_emb_ndim:
         return
-    advice = "lower train.batch_size or model.hidden_size"
-    if table > others:
-        each = run.data.num_aug + 1 if isinstance(run.data, ArcData) else 1
-        fewer = int(each * max(0, room - others) / table) - 1
-        advice = "lower model.puzzle_emb_ndim, or the number of puzzles with an identifier"
-        if isinstance(run.data, ArcData) and fewer >= 0:
-            advice = f"lower data.num_aug: {fewer} would leave no room for activations, so take less"
+    size, identifiers = table_bytes(run)
+    room = device_memory(world)
+    if size <= room:
+        return
+    advice = "lower model.puzzle_emb_ndim, or the number of puzzles with an identifier"
+    if isinstance(run.data, ArcData):
+        most = (run.data.num_aug + 1) * room // size - 1
+        advice = f"lower data.num_aug: with {max(0, most)} the table alone would fill the memory, so take less"
     raise TrainError(
-        f"the puzzle table ({identifiers:,} identifiers) takes {_size(table)}, and the weights, with gradients,"
-        f" moments and average, {_size(others)}; {world.device} has {_size(room)} for each process",
-        next=f"{advice}; `trmctl describe` shows the sizes",
+        f"the puzzle table, {identifiers:,} identifiers x {run.model.puzzle_emb_ndim} x {FLOAT} bytes, takes"
+        f" {_size(size)}; {world.device} has {_size(room)} for each process",
+        next=f"{advice}; `trmctl describe` shows all sizes",
     )
 
 
-def foretold_bytes(run: RunFile) -> tuple[int, int, int]:
-    """Return bytes of the puzzle table, its identifiers, and bytes of all else that has the size of the weights.
+def table_bytes(run: RunFile) -> tuple[int, int]:
+    """Return bytes and identifiers of the puzzle table; nothing is built for it.
 
-    The table has neither moments nor an average; its gradient is that of a batch. Nothing is built for it.
+    The table is all there is: it has no moments and no average, and its gradient is that of the rows of a batch.
     """
     data, _, _ = expected(run.data, Path(run.storage.data))
-    with torch.device("meta"):
-        model = build_model(run.model, data.vocab_size, data.seq_len, data.num_puzzle_identifiers)
-    table = sum(part.weights.numel() for part in model.modules() if isinstance(part, SparseEmbedding))
-    weights = sum(p.numel() for p in model.parameters())
-    copies = 5 if run.train.ema else 4  # weights, gradients, two moments, average
-    return FLOAT * table, data.num_puzzle_identifiers, FLOAT * copies * weights
+    return FLOAT * data.num_puzzle_identifiers * run.model.puzzle_emb_ndim, data.num_puzzle_identifiers
 
 
 def device_memory(world: World) -> int:

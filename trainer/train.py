@@ -13,7 +13,7 @@ from trainer.data.store import Split, read_split
 from trainer.data.stream import Stream, fits_on_device
 from trainer.dist import Stopped, StopSignal, World
 from trainer.evaluate import evaluate_sample
-from trainer.fits import refuse_what_does_not_fit
+from trainer.fits import refuse_table_without_room
 from trainer.known import note_data
 from trainer.metrics import MetricsLog, open_log
 from trainer.models.prepare import prepare
@@ -34,7 +34,7 @@ def train(run: RunFile, directory: RunDirectory, world: World) -> int:
     """
     with world.together():
         if world.first:
-            refuse_what_does_not_fit(run, world)
+            refuse_table_without_room(run, world)
     train_split, test_split = open_data(run, world)
     with StopSignal().listening() as stop, claim(run, directory, world):
         remote = bring_newest(run, directory, world)

@@ -65,10 +65,10 @@ def run_stages(run_file: Path, trainer: Trainer, processes: int, again: str) -> 
     return 0
 
 
-def run_one(command: Sequence[str]) -> int:
-    """Run one child; return its exit code, or that of the signal that ended it."""
+def run_one(command: Sequence[str], stdin: int = subprocess.DEVNULL) -> int:
+    """Run one child, which reads the file `stdin`; return its exit code, or that of the signal that ended it."""
     with relay() as children:
-        code = children.run(command)
+        code = children.run(command, stdin=stdin)
         return code if children.caught is None else 128 + children.caught
 
 
@@ -80,11 +80,11 @@ class Children:
     caught: int | None = None
     caught_at: float = field(default=0.0)
 
-    def run(self, command: Sequence[str], stdout: int | None = None) -> int:
+    def run(self, command: Sequence[str], stdout: int | None = None, stdin: int = subprocess.DEVNULL) -> int:
         """Run one child to its end; return its exit code, 128 + N when signal N ended it."""
         if self.caught is not None:
             return 128 + self.caught
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, process_group=0) as child:
+        with subprocess.Popen(command, stdin=stdin, stdout=stdout, process_group=0) as child:
             self.started(child)
             code = child.wait()
             self.current = None

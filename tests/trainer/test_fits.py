@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.trainer.helpers import change, train_alone
+from tests.trainer.helpers import train_alone
 from trainer import fits
 from trainer.describe import description
 from trainer.dist import World
-from trainer.fits import device_memory, foretold_bytes, refuse_what_does_not_fit
+from trainer.fits import device_memory, refuse_table_without_room, table_bytes
 from trmkit.errors import TrainError
 from trmkit.spec.load import loads
 from trmkit.spec.run import RunFile
@@ -28,18 +28,14 @@ storage: {{path: {folder}/runs, data: {folder}/data}}
 
 def test_the_table_of_arc_is_known_before_the_data_is_built(tmp_path: Path) -> None:
     for num_aug, gigabytes in ((300, 0.493), (1000, 1.640)):
-        table, identifiers, _ = foretold_bytes(arc_run(num_aug, tmp_path))
+        size, identifiers = table_bytes(arc_run(num_aug, tmp_path))
         assert identifiers == 800 * (num_aug + 1) + 1
-        assert table == identifiers * 512 * 4 == pytest.approx(gigabytes * 1e9, rel=1e-3)
+        assert size == identifiers * 512 * 4 == pytest.approx(gigabytes * 1e9, rel=1e-3)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_sizes_are_those_that_describe_says(small_run: RunFile) -> None:
-    table, _, others = foretold_bytes(small_run)
-    memory = description(small_run)["memory"]
-    assert memory["puzzle_table"] == table
-    parts = ("weights", "gradients", "optimizer", "ema")
-    assert others == pytest.approx(sum(memory[name] for name in parts), rel=1e-2)
+def test_the_size_is_the_one_that_describe_says(small_run: RunFile) -> None:
+    assert table_bytes(small_run) == (description(small_run)["memory"]["puzzle_table"], 1)
 
 
 def test_a_table_without_room_is_refused_before_the_build_with_what_to_lower(
@@ -48,22 +44,11 @@ def test_a_table_without_room_is_refused_before_the_build_with_what_to_lower(
     limit = tmp_path / "memory.max"
     limit.write_text("1000000000\n")
     monkeypatch.setattr(fits, "CGROUP_LIMIT", limit)
-    with pytest.raises(TrainError, match=r"800,801 identifiers\) takes 1\.53 GiB.*cpu has 0\.93 GiB") as refused:
+    with pytest.raises(TrainError, match=r"800,801 identifiers x 512 x 4 bytes, takes 1\.53 GiB; cpu has 0\.93") as no:
         train_alone(arc_run(1000, tmp_path))
-    assert refused.value.next.startswith("lower data.num_aug: 5")
+    assert no.value.next.startswith("lower data.num_aug: with 609 the table alone")
     assert not (tmp_path / "data").exists()
-    refuse_what_does_not_fit(arc_run(300, tmp_path), World(0, 1, 0, torch.device("cpu")))
-
-
-def test_weights_without_room_are_refused_too(
-    small_run: RunFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit = tmp_path / "memory.max"
-    limit.write_text("1000000\n")
-    monkeypatch.setattr(fits, "CGROUP_LIMIT", limit)
-    with pytest.raises(TrainError, match=r"1 identifiers\) takes 0\.0 MiB") as refused:
-        train_alone(change(small_run, "model.hidden_size=64"))
-    assert refused.value.next.startswith("lower train.batch_size or model.hidden_size")
+    refuse_table_without_room(arc_run(300, tmp_path), World(0, 1, 0, torch.device("cpu")))
 
 
 def test_processes_of_one_machine_share_its_memory(alone: World, monkeypatch: pytest.MonkeyPatch) -> None:

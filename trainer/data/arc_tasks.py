@@ -152,12 +152,13 @@ def _pairs(file: Path, name: str, content: dict[str, Any], part: str) -> tuple[P
         where = f"{part} pair {number}"
         if not isinstance(pair, dict) or not {"input", "output"} <= set(pair):
             _wrong(file, name, f"{where} lacks its input or its output")
-        x, y = (_grid(file, name, f"{where}, {side}", pair[side]) for side in ("input", "output"))
+        x, y = (parse_grid(file, name, f"{where}, {side}", pair[side]) for side in ("input", "output"))
         found.append((x, y))
     return tuple(found)
 
 
-def _grid(file: Path, name: str, where: str, rows: Any) -> Cells:
+def parse_grid(file: Path, name: str, where: str, rows: Any) -> Cells:
+    """Return a grid of a JSON file as an array. DataError, naming file, task and place: it is none."""
     if not isinstance(rows, list) or not rows or not all(isinstance(row, list) and row for row in rows):
         _wrong(file, name, f"{where}: the grid is empty or no list of rows")
     width = len(rows[0])

@@ -46,6 +46,15 @@ def variant_names(task: str, turns: npt.ArrayLike, colours: npt.ArrayLike) -> li
     ]
 
 
+def redo(name: str) -> Callable[[Cells], Cells]:
+    """Return the function that takes a grid of the task to the variant `name`. ValueError: it names no variant."""
+    _, *parts = name.split(SEPARATOR)
+    if not parts:
+        return np.copy
+    turn, colours = _parse(name, parts)
+    return lambda grid: augment(grid, turn, colours)
+
+
 def undo(name: str) -> tuple[str, Callable[[Cells], Cells]]:
     """Return the task a variant is of, and the function that takes a grid of the variant back to the task.
 

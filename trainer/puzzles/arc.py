@@ -1,0 +1,118 @@
+"""ARC tasks as their JSON files have them. A task is known to a model by its name, which is that of its file.
+
+A known task is asked in several of the variants it was trained in; every answer is turned back, and the answers vote.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.data.arc_tasks import parse_grid
+from trainer.data.augment import SEPARATOR, redo, undo
+from trainer.data.grid import decode, encode
+from trainer.puzzles import Candidate, Cells, Question, Tokens, Verdict, wrong
+from trmkit.errors import DataError
+
+REMEDY = 'give a task as ARC has it: {"train": [...], "test": [{"input": [[0, 1], ...]}, ...]}'
+
+
+class ArcPuzzles:
+    """Reads tasks for a model that knows the identifiers `names`."""
+
+    def __init__(self, canvas: int, names: list[str]) -> None:
+        self.canvas = canvas
+        self.place = {name: index for index, name in enumerate(names)}
+        self.variants: dict[str, list[str]] = {}
+        for name in names[1:]:
+            self.variants.setdefault(name.split(SEPARATOR)[0], []).append(name)
+
+    def read(self, text: str, source: str, votes: int) -> list[Question]:
+        """Return a question for each test input, in up to `votes` views if the task is known."""
+        task = _parse(text, source)
+        name = Path(source).stem
+        names = self._views(name, votes)
+        note = "" if names != ("",) else (
+            f"the model was never trained on a task {name!r}, and knows a task by its identifier alone: with the blank"
+            " one, expect about 0 % right; see \"New ARC tasks: fine-tune\" in docs/data.md"
+        )  # fmt: skip
+        found = []
+        for number, pair in enumerate(task["test"]):
+            where = f"test pair {number}"
+            if not isinstance(pair, dict) or "input" not in pair:
+                raise DataError(f"{source}: {where}: has no input", next=REMEDY)
+            grid = self._grid(source, name, f"{where}, input", pair["input"])
+            truth = (
+                self._grid(source, name, f"{where}, output", pair["output"]).tolist() if pair.get("output") else None
+            )
+            rows = np.stack([encode(turn(grid), self.canvas) for turn in map(_redo, names)])
+            identifiers = tuple(self.place.get(view, 0) for view in names)
+            found.append(Question(f"test input {number + 1}", rows, identifiers, names, truth, note))
+        return found
+
+    def _views(self, name: str, votes: int) -> tuple[str, ...]:
+        """Return the names of the views: the task itself, then variants evenly spread; an empty one if unknown."""
+        known = self.variants.get(name)
+        if not known:
+            return ("",)
+        first, others = known[0], known[1:]
+        count = min(votes - 1, len(others))
+        return (first, *(others[index * len(others) // count] for index in range(count)))
+
+    def _grid(self, source: str, name: str, where: str, rows: Any) -> Tokens:
+        grid = parse_grid(Path(source), name, where, rows)
+        if max(grid.shape) > self.canvas:
+            raise DataError(
+                f"{source}: {where}: {grid.shape[0]} x {grid.shape[1]} cells, this model takes up to {self.canvas} x"
+                f" {self.canvas}",
+                next="use a model that was trained with a larger data.canvas",
+            )
+        return grid
+
+    def candidates(self, question: Question, preds: Tokens, confidences: list[float]) -> list[Candidate]:
+        """Turn the answers back and let them vote: most votes first, the more confident among equals."""
+        ballots: dict[str, tuple[Cells, list[float]]] = {}
+        for name, tokens, confidence in zip(question.names, preds, confidences, strict=True):
+            cells: Cells = (undo(name)[1] if name else np.copy)(decode(tokens)).tolist()
+            ballots.setdefault(json.dumps(cells), (cells, []))[1].append(confidence)
+        found = [Candidate(cells, len(some), sum(some) / len(some)) for cells, some in ballots.values()]
+        return sorted(found, key=lambda one: (one.votes, one.confidence), reverse=True)
+
+    def cells(self, tokens: Tokens) -> Cells:
+        """Return the colours of the grid that a row of tokens shows."""
+        found: Cells = decode(tokens).tolist()
+        return found
+
+    def text(self, cells: Cells) -> str:
+        """Write the colours as digits, a line for each row."""
+        return "\n".join("".join(map(str, row)) for row in cells) or "(no grid)"
+
+    def check(self, question: Question, cells: Cells) -> Verdict:
+        """Compare with the output, where the file has it."""
+        if question.truth is None:
+            return Verdict(None, "cannot be checked: the file has no output for it")
+        if cells == question.truth:
+            return Verdict(True, "equals the output in the file")
+        sizes = [f"{len(grid)} x {len(grid[0]) if grid else 0}" for grid in (cells, question.truth)]
+        if sizes[0] != sizes[1]:
+            return Verdict(False, f"differs from the output in the file: {sizes[0]} instead of {sizes[1]} cells")
+        count = int((np.array(cells) != np.array(question.truth)).sum())
+        return Verdict(False, f"differs from the output in the file in {count} cells")
+
+
+def _redo(name: str) -> Callable[[Tokens], Tokens]:
+    return redo(name) if name else np.copy
+
+
+def _parse(text: str, source: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise wrong(source, error.lineno, error.colno, f"not JSON: {error.msg}", REMEDY) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{source}: not JSON that can be read ({error})", next=REMEDY) from None
+    if not isinstance(content, dict) or not isinstance(content.get("test"), list) or not content["test"]:
+        raise DataError(f"{source}: is no task: there are no test pairs", next=REMEDY)
+    return content
