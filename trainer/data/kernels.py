@@ -114,6 +114,50 @@ def mix(x: np.uint64) -> np.uint64:
 
 
 @compiled
+def restore(
+    sequences: UInt8,
+    canvas: int,
+    sizes: Int64,
+    salts: UInt64,
+    turns: Int64,
+    colours: UInt8,
+    grids: UInt8,
+    shapes: Int64,
+    keys: UInt64,
+) -> None:
+    """Take cropped grids of variants back to their tasks, and fill `keys` [N, 2] with 128 bits that name each.
+
+    `sizes` [N, 2] are those of `crop_sizes`; `turns` [N] and the tables `colours` [N, 10] undo the
+    variant. The restored cells go to `grids` [N, L], row by row without a gap, and their size to `shapes` [N, 2]. Equal
+    salts [N] and equal grids have equal keys, others but for one chance in 2^128. Sixteen cells are mixed at a time.
+    """
+    for n in range(len(sequences)):
+        width, turn = sizes[n, 1], turns[n]
+        h, w, a, b, c = walk(turn, sizes[n, 0], width)
+        shapes[n, 0], shapes[n, 1] = h, w
+        if width > 0:  # the walk over a grid without gaps becomes one over the canvas
+            a = a // width * canvas + a % width
+        rows_by_j = turn == 1 or turn == 3 or turn >= 6
+        b = (1 if b > 0 else -1) * (1 if rows_by_j else canvas)
+        c = (1 if c > 0 else -1) * (canvas if rows_by_j else 1)
+        one = mix(salts[n] + np.uint64(h * 31 + w))
+        two = mix(one + np.uint64(0x9E3779B97F4A7C15))
+        word, at = np.uint64(0), 0
+        for i in range(h):
+            source = a + b * i
+            for _ in range(w):
+                colour = colours[n, sequences[n, source] - 2]
+                grids[n, at] = colour
+                word = (word << np.uint64(4)) | np.uint64(colour)
+                source += c
+                at += 1
+                if at % 16 == 0:
+                    one, two = mix(one ^ word), mix(two + word)
+                    word = np.uint64(0)
+        keys[n, 0], keys[n, 1] = mix(one ^ word), mix(two + word)
+
+
+@compiled
 def colour_keys(cells: UInt8, offsets: Int64, heights: Int64, widths: Int64, zobrist: UInt64, keys: UInt64) -> None:
     """Fill `keys` [grids, 8 turns, 10 colours, 10 new colours, 2]: what the cells of one colour add to a grid's key.
 
