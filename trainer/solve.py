@@ -1,12 +1,15 @@
 """Let a model work on rows until each is final, with the places of finished rows given to the next ones.
 
-Legend: `n` rows, `M` supervision steps, `B` rows at once, `L` cells.
+With several rollouts a row is worked on so many times, all but the first with noise on the states, and one answer is
+taken. Legend: `n` rows, `M` supervision steps, `K` rollouts, `B` pieces of work at once (a row's rollout), `L` cells.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +18,12 @@ from torch import Tensor
 
 from trainer.data.stream import Rows
 from trainer.dist import World
-from trainer.evaluators.exact import Solved
+from trainer.evaluators import Evaluator
+from trainer.evaluators.exact import Rollouts, Solved
+from trainer.evaluators.select import Selection, select
 from trainer.models import TrainableModel
 from trainer.models.base import IGNORED_LABEL, Batch, Carry, Step
+from trainer.noise import with_noise
 
 Indices = npt.NDArray[np.int64]
 
@@ -34,6 +40,14 @@ class Plan:
     """A row leaves when its `q_halt` is above this; None: after M steps."""
     blank_identifier: int | None = None
     """Replaces every puzzle identifier when given."""
+    rollouts: int = 1
+    """Times K that a row is worked on; the first is always without noise."""
+    noise: float = 0.0
+    """Standard deviation of what is added to the states before each step of the other rollouts."""
+    select: Selection = "q_halt"
+    """How one answer is taken of those of all rollouts."""
+    seed: int = 0
+    """Of the noise."""
 
 
 def solve(
@@ -45,44 +59,63 @@ def solve(
     *,
     show: Indices,
     check: Callable[[], None],
+    evaluator: Evaluator | None = None,
 ) -> Solved:
     """Work on the rows `wanted` [n] of a split and return how each went, in the same order, on every process.
 
     The cells predicted for the rows `show` are returned too. `check` is called between steps, on every process alike,
-    and may raise. A row's numbers do not depend on which rows it shares a batch with.
+    and may raise. `evaluator` is given the answers to every row of this process when the row is finished. A row's
+    numbers do not depend on which rows it shares a batch with.
     """
     mine = wanted[world.rank :: world.size]
-    record = _Record(mine, plan.steps, set(show.tolist()))
+    record = _Record(mine, plan, set(show.tolist()), evaluator)
     work = _Work(model, rows, mine, plan, world.device)
     with torch.no_grad(), _working(model, plan.steps):
         while world.largest(int(work.left())):
             check()
             if work.left():
-                record.add(*work.step())
+                record.add(work.step())
     parts = world.gather_objects(record.solved())
     return _interleave(parts, len(wanted))
 
 
+@dataclass(frozen=True)
+class _Worked:
+    """One step of the pieces of work at hand."""
+
+    pieces: Indices
+    """[B]: piece k is rollout k % K of row k // K of this process."""
+    ages: Indices
+    """Steps worked, this one included, [B]."""
+    numbers: npt.NDArray[np.float32]
+    """Exact, accuracy and q_halt, [3, B]."""
+    preds: Tensor
+    """[B, L]"""
+    leaving: npt.NDArray[np.bool_]
+    """[B]"""
+
+
 class _Work:
-    """The rows being worked on. When some leave, the rest close ranks and new ones join behind them."""
+    """The pieces being worked on. When some leave, the rest close ranks and new ones join behind them."""
 
     def __init__(self, model: TrainableModel, rows: Rows, wanted: Indices, plan: Plan, device: torch.device) -> None:
-        self._model, self._rows, self._wanted, self._plan, self._device = model, rows, wanted, plan, device
+        self._model, self._rows, self._plan, self._device = model, rows, plan, device
+        self._wanted = np.repeat(wanted, plan.rollouts)
         self._next = 0
-        self._places = np.empty(0, np.int64)
+        self._pieces = np.empty(0, np.int64)
         self._ages = np.empty(0, np.int64)
         self._batch: Batch | None = None
         self._carry: Carry | None = None
 
     def left(self) -> bool:
         """Whether there is anything still to do."""
-        return self._next < len(self._wanted) or len(self._places) > 0
+        return self._next < len(self._wanted) or len(self._pieces) > 0
 
-    def step(self) -> tuple[Indices, Indices, npt.NDArray[np.float32], Tensor, npt.NDArray[np.bool_]]:
-        """Work one step; return places in `wanted`, steps worked, numbers [3, B], predictions [B, L], and who left."""
+    def step(self) -> _Worked:
+        """Work one step."""
         self._fill()
         assert self._batch is not None
-        step = self._model(self._carry, self._batch)
+        step = self._model(self._noisy(), self._batch)
         self._ages = self._ages + 1
         numbers = _numbers(step, self._batch["labels"])
         leaving = self._ages >= self._plan.steps
@@ -90,13 +123,26 @@ class _Work:
             leaving |= numbers[2] > self._plan.early_exit
         if step.carry is None:
             leaving[:] = True
-        result = (self._places, self._ages, numbers, step.outputs["preds"], leaving)
+        worked = _Worked(self._pieces, self._ages, numbers, step.outputs["preds"], leaving)
         self._carry = step.carry
         self._keep(~leaving)
-        return result
+        return worked
+
+    def _noisy(self) -> Carry | None:
+        plan = self._plan
+        if not plan.noise or self._carry is None:
+            return self._carry
+        draws = [
+            (plan.seed, row, rollout, age) if rollout else None
+            for row, rollout, age in zip(
+                self._wanted[self._pieces].tolist(), (self._pieces % plan.rollouts).tolist(), self._ages.tolist(),
+                strict=True,
+            )
+        ]  # fmt: skip
+        return with_noise(self._carry, self._model.latent_names, plan.noise, draws)
 
     def _fill(self) -> None:
-        room = min(self._plan.batch_size - len(self._places), len(self._wanted) - self._next)
+        room = min(self._plan.batch_size - len(self._pieces), len(self._wanted) - self._next)
         if room <= 0:
             return
         new = np.arange(self._next, self._next + room)
@@ -104,14 +150,14 @@ class _Work:
         batch = self._rows.get(torch.from_numpy(self._wanted[new]).to(self._device))
         if self._plan.blank_identifier is not None:
             batch["puzzle_identifiers"] = torch.full_like(batch["puzzle_identifiers"], self._plan.blank_identifier)
-        carry = self._model.initial_carry(batch)
+        carry = self._model.begin(batch)
         self._batch = _join(self._batch, batch)
         self._carry = None if carry is None else _join(self._carry, carry)
-        self._places = np.concatenate((self._places, new))
+        self._pieces = np.concatenate((self._pieces, new))
         self._ages = np.concatenate((self._ages, np.zeros(room, np.int64)))
 
     def _keep(self, staying: npt.NDArray[np.bool_]) -> None:
-        self._places, self._ages = self._places[staying], self._ages[staying]
+        self._pieces, self._ages = self._pieces[staying], self._ages[staying]
         if staying.all():
             return
         if not staying.any():
@@ -125,37 +171,79 @@ class _Work:
 class _Record:
     """What happened to every row of this process."""
 
-    def __init__(self, rows: Indices, steps: int, show: set[int]) -> None:
-        shape = (len(rows), steps)
-        self._rows, self._show = rows, show
-        self._exact = np.zeros(shape, np.bool_)
-        self._accuracy, self._q_halt = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        self._steps = np.zeros(len(rows), np.int32)
+    def __init__(self, rows: Indices, plan: Plan, show: set[int], evaluator: Evaluator | None) -> None:
+        by_step, by_rollout = (len(rows), plan.steps), (len(rows), plan.rollouts)
+        self._rows, self._plan, self._show, self._evaluator = rows, plan, show, evaluator
+        self._exact = np.zeros(by_step, np.bool_)
+        self._accuracy, self._q_halt = np.zeros(by_step, np.float32), np.zeros(by_step, np.float32)
+        self._last = Rollouts(
+            exact=np.zeros(by_rollout, np.bool_),
+            accuracy=np.zeros(by_rollout, np.float32),
+            q_halt=np.zeros(by_rollout, np.float32),
+            steps=np.zeros(by_rollout, np.int32),
+            answers=np.zeros(by_rollout, np.int64),
+            chosen=np.zeros(len(rows), np.int64),
+            by=plan.select,
+        )
+        self._waiting: dict[int, dict[int, npt.NDArray[Any]]] = {}
         self._shown: dict[int, npt.NDArray[np.int32]] = {}
 
-    def add(
-        self,
-        places: Indices,
-        ages: Indices,
-        numbers: npt.NDArray[np.float32],
-        preds: Tensor,
-        leaving: npt.NDArray[np.bool_],
-    ) -> None:
+    def add(self, worked: _Worked) -> None:
         """Record one step; a row that leaves keeps its numbers for the steps it did not need."""
-        self._steps[places] = ages
-        for place, age, exact, accuracy, q_halt, left in zip(places, ages, *numbers, leaving, strict=True):
-            until = None if left else age
-            self._exact[place, age - 1 : until] = exact
-            self._accuracy[place, age - 1 : until] = accuracy
-            self._q_halt[place, age - 1 : until] = q_halt
-        for index in np.flatnonzero(leaving):
-            row = int(self._rows[places[index]])
+        places, rollouts = worked.pieces // self._plan.rollouts, worked.pieces % self._plan.rollouts
+        for place, rollout, age, exact, accuracy, q_halt, left in zip(
+            places, rollouts, worked.ages, *worked.numbers, worked.leaving, strict=True
+        ):
+            if rollout == 0:
+                until = None if left else age
+                self._exact[place, age - 1 : until] = exact
+                self._accuracy[place, age - 1 : until] = accuracy
+                self._q_halt[place, age - 1 : until] = q_halt
+        left = np.flatnonzero(worked.leaving)
+        if len(left):
+            ended = places[left], rollouts[left]
+            self._last.exact[ended], self._last.accuracy[ended], self._last.q_halt[ended] = worked.numbers[:, left]
+            self._last.steps[ended] = worked.ages[left]
+            self._take_answers(*ended, worked.preds, left)
+
+    def _take_answers(self, places: Indices, rollouts: Indices, preds: Tensor, left: Indices) -> None:
+        """Copy the answers that somebody wants to see off the device, and pass rows on once all of theirs are here."""
+        if self._evaluator is None and self._plan.rollouts == 1:
+            wanted = np.isin(self._rows[places], list(self._show))
+            places, rollouts, left = places[wanted], rollouts[wanted], left[wanted]
+            if not len(left):
+                return
+        cells = preds[torch.from_numpy(left).to(preds.device)].to(torch.int32).cpu().numpy()
+        if self._plan.rollouts > 1:
+            self._last.answers[places, rollouts] = [_name_of(answer) for answer in cells]
+        for place, rollout, answer in zip(places.tolist(), rollouts.tolist(), cells, strict=True):
+            self._waiting.setdefault(place, {})[rollout] = answer
+        whole = [place for place in np.unique(places).tolist() if len(self._waiting[place]) == self._plan.rollouts]
+        if whole:
+            self._finish(np.array(whole))
+
+    def _finish(self, places: Indices) -> None:
+        plan, last = self._plan, self._last
+        answers = np.stack([[self._waiting[place][k] for k in range(plan.rollouts)] for place in places.tolist()])
+        for place in places.tolist():
+            del self._waiting[place]
+        chosen = select(last.q_halt[places], last.answers[places], plan.rollouts, plan.select)
+        last.chosen[places] = chosen
+        for index, row in enumerate(self._rows[places].tolist()):
             if row in self._show:
-                self._shown[row] = preds[index].cpu().numpy().astype(np.int32)
+                self._shown[row] = answers[index, chosen[index]]
+        if self._evaluator is not None:
+            self._evaluator.add(self._rows[places], answers, last.q_halt[places], chosen)
 
     def solved(self) -> Solved:
         """Return the record."""
-        return Solved(self._exact, self._accuracy, self._q_halt, self._steps, self._shown)
+        rollouts = self._last if self._plan.rollouts > 1 else None
+        return Solved(self._exact, self._accuracy, self._q_halt, self._last.steps[:, 0], self._shown, rollouts)
+
+
+def _name_of(answer: npt.NDArray[np.int32]) -> int:
+    """Return 64 bits that name an answer [L]."""
+    return int.from_bytes(hashlib.blake2b(answer.tobytes(), digest_size=8).digest(), "little", signed=True)
 
 
 @contextmanager
@@ -181,19 +269,27 @@ def _numbers(step: Step, labels: Tensor) -> npt.NDArray[np.float32]:
     return stacked.cpu().numpy()
 
 
-def _join(old: dict[str, Tensor] | None, new: dict[str, Tensor]) -> dict[str, Tensor]:
-    return new if old is None else {name: torch.cat((value, new[name])) for name, value in old.items()}
-
-
 def _interleave(parts: list[Solved], total: int) -> Solved:
     """Put the rows of the processes back into their order: process r had every `size`-th row from r on."""
     if len(parts) == 1:
         return parts[0]
-    joined = {}
-    for name in ("exact", "accuracy", "q_halt", "steps"):
-        arrays = [getattr(part, name) for part in parts]
-        whole = np.empty((total, *arrays[0].shape[1:]), arrays[0].dtype)
+
+    def whole(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        joined = np.empty((total, *arrays[0].shape[1:]), arrays[0].dtype)
         for rank, array in enumerate(arrays):
-            whole[rank :: len(parts)] = array
-        joined[name] = whole
-    return Solved(**joined, predictions={row: cells for part in parts for row, cells in part.predictions.items()})
+            joined[rank :: len(parts)] = array
+        return joined
+
+    names = ("exact", "accuracy", "q_halt", "steps")
+    exact, accuracy, q_halt, steps = (whole([getattr(part, name) for part in parts]) for name in names)
+    predictions = {row: cells for part in parts for row, cells in part.predictions.items()}
+    found = Solved(exact, accuracy, q_halt, steps, predictions)
+    rollouts = [part.rollouts for part in parts if part.rollouts is not None]
+    if rollouts:
+        each = {name: whole([getattr(one, name) for one in rollouts]) for name in (*names, "answers", "chosen")}
+        found = replace(found, rollouts=Rollouts(**each, by=rollouts[0].by))
+    return found
+
+
+def _join(old: dict[str, Tensor] | None, new: dict[str, Tensor]) -> dict[str, Tensor]:
+    return new if old is None else {name: torch.cat((value, new[name])) for name, value in old.items()}

@@ -1,6 +1,6 @@
 """Scores of rows that have one right answer: every cell right, cells right, and what the q-head knew about it.
 
-Legend: `n` rows, `M` supervision steps.
+Legend: `n` rows, `M` supervision steps, `K` rollouts.
 """
 
 from dataclasses import dataclass
@@ -9,12 +9,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainer.evaluators.intervals import of_rows
+from trainer.evaluators.select import Selection, calls_and_scores
+
 BINS = 10
 
 
 @dataclass(frozen=True)
+class Rollouts:
+    """How every rollout of every row ended, each [n, K] but `chosen`."""
+
+    exact: npt.NDArray[np.bool_]
+    accuracy: npt.NDArray[np.float32]
+    q_halt: npt.NDArray[np.float32]
+    steps: npt.NDArray[np.int32]
+    answers: npt.NDArray[np.int64]
+    """Names of answers: equal ones are equal."""
+    chosen: npt.NDArray[np.int64]
+    """The rollout whose answer was taken, [n]."""
+    by: Selection
+
+
+@dataclass(frozen=True)
 class Solved:
-    """How every row went. After a row left early, its numbers stay what they were."""
+    """How every row went, without noise. After a row left early, its numbers stay what they were."""
 
     exact: npt.NDArray[np.bool_]
     """Whether every labelled cell was right, [n, M], after each supervision step."""
@@ -25,25 +43,55 @@ class Solved:
     steps: npt.NDArray[np.int32]
     """Supervision steps that were worked, [n]."""
     predictions: dict[int, npt.NDArray[np.int32]]
-    """Predicted cells [L] after the last step, of the rows that were asked for, by row of the split."""
+    """The answer taken [L], of the rows that were asked for, by row of the split."""
+    rollouts: Rollouts | None = None
+    """None where every row was worked on once."""
+
+    def taken(self, name: str) -> npt.NDArray[Any]:
+        """Return `exact`, `accuracy` or `q_halt` of the answer that was taken, [n]."""
+        if self.rollouts is None:
+            last: npt.NDArray[Any] = getattr(self, name)[:, -1]
+            return last
+        chosen: npt.NDArray[Any] = getattr(self.rollouts, name)[np.arange(len(self.steps)), self.rollouts.chosen]
+        return chosen
 
 
-def scores(solved: Solved) -> dict[str, Any]:
-    """Return the scores as plain numbers and lists; an empty set has only its count."""
+def scores(solved: Solved, groups: npt.NDArray[np.int64] | None = None) -> dict[str, Any]:
+    """Return the scores as plain numbers and lists; an empty set has only its count.
+
+    `groups` [n] says which rows belong together (variants of a task): with it comes an interval. The scores by step are
+    those of the first rollout, which has no noise; the others are those of the answer that was taken.
+    """
     rows = len(solved.steps)
     if rows == 0:
         return {"count": 0}
-    exact, probability = solved.exact[:, -1], _sigmoid(solved.q_halt[:, -1])
+    exact, probability = solved.taken("exact"), _sigmoid(solved.taken("q_halt"))
     return {
         "count": rows,
         "exact_accuracy": float(exact.mean()),
-        "accuracy": float(solved.accuracy[:, -1].mean()),
+        **({} if groups is None else {"interval": of_rows(exact, groups)}),
+        "accuracy": float(solved.taken("accuracy").mean()),
         "steps": float(solved.steps.mean()),
+        "compute": compute(solved),
         "exact_accuracy_by_step": solved.exact.mean(0).tolist(),
         "accuracy_by_step": solved.accuracy.mean(0).tolist(),
         "q_halt_accuracy": float(((probability >= 0.5) == exact).mean()),
         "calibration": calibration(probability, exact),
     }
+
+
+def compute(solved: Solved) -> list[dict[str, Any]]:
+    """Return accuracy against calls of the network per row: after each step once, then after all with 1, 2, 4, ..."""
+    by_step = [
+        {"steps": step, "rollouts": 1, "calls": float(np.minimum(solved.steps, step).mean()), "exact_accuracy": exact}
+        for step, exact in enumerate(solved.exact.mean(0).tolist(), 1)
+    ]
+    if solved.rollouts is None:
+        return by_step
+    r, last = solved.rollouts, solved.exact.shape[1]
+    return by_step + [
+        {"steps": last, **entry} for entry in calls_and_scores(r.exact, r.q_halt, r.answers, r.steps, r.by)
+    ]
 
 
 def calibration(probability: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> dict[str, Any]:

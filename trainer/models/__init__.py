@@ -20,12 +20,17 @@ class Model(Protocol):
     """Supervised steps before the weights are updated."""
     max_steps: int
     """Most supervision steps a row is worked on."""
+    latent_names: tuple[str, ...]
+    """The states in its carry that noise may be added to at test time; empty where there are none."""
 
     def __call__(self, carry: Carry | None, batch: Batch, draws: Draws | None = None) -> Step:
         """Work one supervised step."""
 
     def initial_carry(self, batch: Batch) -> Carry | None:
         """Return a carry in which every row is halted."""
+
+    def begin(self, batch: Batch) -> Carry | None:
+        """Return a carry in which every row of `batch` is about to take its first step."""
 
 
 class TrainableModel(nn.Module, Model):

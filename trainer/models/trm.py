@@ -87,6 +87,7 @@ class TinyRecursiveReasoningModel_ACTV1(nn.Module):  # noqa: N801 - the name use
         self.cfg = cfg
         self.max_steps = cfg.halt_max_steps
         self.inner = TinyRecursiveReasoningModel_ACTV1_Inner(cfg, vocab, cells, identifiers)
+        self.latent_names = self.inner.state_names
 
     def initial_carry(self, batch: Batch) -> Carry:
         """Return a carry in which every row is halted, so that the first step takes all of `batch`."""
@@ -98,6 +99,11 @@ class TinyRecursiveReasoningModel_ACTV1(nn.Module):  # noqa: N801 - the name use
         carry["steps"] = torch.zeros(rows, dtype=torch.int32, device=device)
         carry["halted"] = torch.ones(rows, dtype=torch.bool, device=device)
         return carry | {name: torch.zeros_like(batch[name]) for name in _DATA}
+
+    def begin(self, batch: Batch) -> Carry:
+        """Return a carry in which every row of `batch` is about to take its first step."""
+        carry = self.initial_carry(batch)
+        return self._refill(carry, batch) | {"halted": torch.zeros_like(carry["halted"])}
 
     def forward(self, carry: Carry | None, batch: Batch, draws: Draws | None = None) -> Step:
         """Work one supervision step on every row.
