@@ -67,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("file", type=Path, help="checkpoint file of the reference implementation")
         if name in ("evaluate", "export"):
             command.add_argument("--checkpoint", choices=("last", "best"), default="last")
+        if name == "evaluate":
+            command.add_argument("--sample", type=_count, metavar="N", help="score so many rows, or whole ARC tasks")
+            command.add_argument("--tasks", type=_words, default=(), metavar="A,B", help="score these ARC tasks")
         if name == "export":
             command.add_argument("--compiled", action="store_true", help="use the names of a compiled model")
         if name == "describe":
@@ -84,6 +87,19 @@ def add_predict(command: argparse.ArgumentParser) -> None:
     command.add_argument("--steps", action="store_true", help="show what was guessed after each supervision step")
     command.add_argument("--device", default="cpu", help="where to compute")
     command.add_argument("-o", "--output", choices=("table", "json"), default="table")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise argparse.ArgumentTypeError("names no task")
+    return words
 
 
 RUN_ID = re.compile("[0-9a-f]{8}")
@@ -122,15 +138,16 @@ def train(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Score a checkpoint and write eval.json."""
+    """Score a checkpoint and write eval.json, or a part of the test set and write eval-partial.json."""
     from trainer import dist
     from trainer.evaluate import evaluate as evaluate_run
     from trainer.remote import remote_results
+    from trainer.scope import Part
 
     run, directory = open_run(options)
     try:
         with dist.world(run.train) as world, remote_results(run, directory, world, options.checkpoint):
-            evaluate_run(run, directory, world, options.checkpoint)
+            evaluate_run(run, directory, world, options.checkpoint, Part(options.sample, options.tasks))
     except dist.Stopped as stopped:
         return stopped.exit_code
     return 0

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,24 +12,27 @@ from torch import Tensor
 
 from trainer import checkpoint, data
 from trainer.checkpoint import Checkpoint
-from trainer.data.manifest import grid_of
+from trainer.data.manifest import Grid, grid_of
 from trainer.data.sampler import evenly, original_rows
 from trainer.data.store import Split, read_identifiers, read_split
 from trainer.data.stream import Rows
 from trainer.dist import StopSignal, World
+from trainer.evaluators import Evaluator, Indices, Judged, Outcome, Voting, evaluator_for
 from trainer.evaluators.exact import Solved, scores
 from trainer.examples import show_rows
 from trainer.models import TrainableModel
 from trainer.models.prepare import prepare
 from trainer.progress import say
-from trainer.solve import Indices, Plan, solve
+from trainer.scope import VOTING, Part, Scope, choose, groups_of, test_rows
+from trainer.solve import Plan, solve
 from trainer.state import TrainState, load_weights, make_model, total_steps
-from trmkit.errors import CheckpointError
+from trmkit.errors import CheckpointError, SpecError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.store.local import write_whole
 
 NOTHING: Indices = np.empty(0, np.int64)
+WHOLE = Part()
 
 
 def evaluate_sample(state: TrainState, split: Split, stop: StopSignal) -> dict[str, float]:
@@ -45,75 +49,178 @@ def evaluate_sample(state: TrainState, split: Split, stop: StopSignal) -> dict[s
     return {name: found[name] for name in ("count", "exact_accuracy", "accuracy", "steps", "q_halt_accuracy")}
 
 
-def evaluate(run: RunFile, directory: RunDirectory, world: World, which: str = "last") -> dict[str, Any]:
-    """Score the `last` or the `best` checkpoint of `run` in full and write `eval.json`; returns what it holds.
+def evaluate(
+    run: RunFile, directory: RunDirectory, world: World, which: str = "last", part: Part = WHOLE
+) -> dict[str, Any]:
+    """Score the `last` or the `best` checkpoint of `run`, write what was found, and return it.
 
-    CheckpointError: there is no such checkpoint, or it is damaged. Raises `Stopped` when a signal asked for it.
+    All that the run file asks for goes to `eval.json`; a part asked for by `part`, or one that would take the place of
+    whole scores, to `eval-partial.json`. CheckpointError: there is no such checkpoint, or it is damaged; SpecError:
+    there is no such part. Raises `Stopped` when a signal asked for it.
     """
     found = find_checkpoint(directory, which)
     folder = data.build_together(run, world)
     splits = {name: read_split(folder, name) for name in ("train", "test")}
+    grid, names = grid_of(folder), read_identifiers(folder)
+    scope = choose(run, splits["test"], grid, names, part)
     model = make_model(run, splits["train"].metadata, world.device)
+    _refuse_what_cannot_be(run, model, grid)
     weights = load_for_inference(model, found)
     prepare(model, run.train)
     started = time.monotonic()
     plan = plan_of(run, model, world)
+    tried = replace(plan, rollouts=run.evaluate.rollouts, noise=run.evaluate.noise)
     with StopSignal().listening() as stop:
-        sets, examples = score_sets(run, model, splits, plan, world, lambda: stop.check(world))
-    grid = grid_of(folder)
-    names = read_identifiers(folder)
-    shown = [
-        line
-        for name, (split, solved) in examples.items()
-        for line in show_rows(name, splits[split], solved, grid, names)
-    ]
+        scoring = Scoring(run, model, splits, folder, grid, names, tried, world, lambda: stop.check(world))
+        scoring.test(scope)
+        if not part:
+            scoring.other_sets(scope)
+        if run.evaluate.ensemble:
+            scoring.ensemble(scope, found, newest_checkpoints(directory, run.evaluate.ensemble))
     result = {
         "step": found.step,
         "total": total_steps(run, splits["train"].metadata),
         "checkpoint": which,
         "weights": weights,
+        "scope": scope.as_json(),
         "supervision_steps": plan.steps,
         "early_exit": plan.early_exit,
+        "rollouts": {"count": tried.rollouts, "noise": tried.noise, "select": tried.select},
         "seconds": time.monotonic() - started,
-        "sets": sets,
+        "sets": scoring.sets,
         "grid": {"kind": grid.kind, "height": grid.height, "width": grid.width},
-        "examples": shown,
+        "examples": scoring.examples,
+        "gallery": scoring.outcome.gallery,
     }
     if world.first:
-        write_whole(directory.evaluation, json.dumps(result))
+        _write(directory, result, scoring.outcome, partial=bool(part) or (not scope.whole and _has_whole(directory)))
     return result
 
 
-def score_sets(
-    run: RunFile,
-    model: TrainableModel,
-    splits: dict[str, Split],
-    plan: Plan,
-    world: World,
-    check: Callable[[], None],
-) -> tuple[dict[str, Any], dict[str, tuple[str, Solved]]]:
-    """Return the scores of the sets the run asks for, and how the rows to be shown went: set -> (split, solved)."""
-    options, test = run.evaluate, splits["test"]
-    wanted = {"test": ("test", test_rows(run, test))}
-    if options.final_sample is not None:
-        wanted["test"] = ("test", evenly(wanted["test"][1], options.final_sample))
-    if options.fit_sample:
-        wanted["fit"] = ("train", original_rows(splits["train"], options.fit_sample))
-    if options.blank_identifiers:
-        wanted["test_blank"] = wanted["test"]
-    sets, examples = {}, {}
-    for name, (split, rows) in wanted.items():
-        show = evenly(rows, options.examples) if name != "test_blank" else NOTHING
-        blank = splits[split].metadata.blank_identifier_id if name == "test_blank" else None
-        this = Plan(plan.steps, plan.batch_size, plan.early_exit, blank)
-        reader = Rows(splits[split], world.device, on_device=False)
-        solved = solve(model, reader, rows, this, world, show=show, check=check)
-        sets[name] = scores(solved) | {"puzzles": _whole_puzzles(splits[split], rows, solved)}
-        if name != "test_blank":
-            examples[name] = (split, solved)
-        if world.first:
-            say(f"{name}: {sets[name]['count']} rows, exact {sets[name].get('exact_accuracy', 0):.4f}")
-    return sets, examples
+def _refuse_what_cannot_be(run: RunFile, model: TrainableModel, grid: Grid) -> None:
+    if run.evaluate.noise and not model.latent_names:
+        raise SpecError(
+            f"evaluate.noise: {run.model.family} has no states that noise could be added to",
+            next="leave evaluate.noise and evaluate.rollouts out",
+        )
+    if run.evaluate.ensemble and grid.kind not in VOTING:
+        raise SpecError("evaluate.ensemble: only answers to ARC tasks are voted on", next="leave evaluate.ensemble out")
+
+
+def _has_whole(directory: RunDirectory) -> bool:
+    """Say whether `eval.json` holds scores of the whole test set."""
+    try:
+        scope = json.loads(directory.evaluation.read_bytes())["scope"]
+        return bool(scope["scored"] == scope["total"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def _write(directory: RunDirectory, result: dict[str, Any], outcome: Outcome, *, partial: bool) -> None:
+    target = directory.partial_evaluation if partial else directory.evaluation
+    for name, text in outcome.files.items():
+        file = directory.root / name
+        write_whole(file.with_stem(f"{file.stem}-partial") if partial else file, text)
+    write_whole(target, json.dumps(result))
+    if partial:
+        say(f"{result['scope']['scored']} of {result['scope']['total']} {result['scope']['unit']}: {target}")
+
+
+class Scoring:
+    """One evaluation at the end: what is scored how, and what was found so far."""
+
+    def __init__(
+        self,
+        run: RunFile,
+        model: TrainableModel,
+        splits: dict[str, Split],
+        folder: Path,
+        grid: Grid,
+        names: list[str],
+        plan: Plan,
+        world: World,
+        check: Callable[[], None],
+    ) -> None:
+        self._run, self._model, self._splits, self._folder = run, model, splits, folder
+        self._grid, self._names, self._plan, self._world, self._check = grid, names, plan, world, check
+        self.sets: dict[str, Any] = {}
+        self.examples: list[dict[str, Any]] = []
+        self.outcome = Outcome({})
+        self._merged: Any = None
+
+    def test(self, scope: Scope) -> None:
+        """Score the test set, and judge its answers by what they are."""
+        evaluator = self._evaluator(scope)
+        split, show = self._splits["test"], evenly(scope.rows, self._run.evaluate.examples)
+        solved = self._solve("test", scope.rows, self._plan, show, evaluator)
+        if evaluator is not None:
+            self._merged = evaluator.merged(self._world.gather_objects(evaluator.state()))
+            self.outcome = evaluator.outcome(self._merged)
+        self._note("test", "test", scope.rows, solved, self.outcome)
+        if not self.outcome.gallery:
+            shown = show_rows("test", split, solved, self._grid, self._names)
+            self.examples += [row | {"remark": self.outcome.remarks.get(row["row"], "")} for row in shown]
+
+    def other_sets(self, scope: Scope) -> None:
+        """Score training rows, and the test set with blanked identifiers, as far as the run asks for them."""
+        options, train = self._run.evaluate, self._splits["train"]
+        if options.fit_sample:
+            rows = original_rows(train, options.fit_sample)
+            solved = self._solve("train", rows, self._plan, evenly(rows, options.examples))
+            self._note("fit", "train", rows, solved)
+            self.examples += show_rows("fit", train, solved, self._grid, self._names)
+        if options.blank_identifiers:
+            plan = replace(self._plan, blank_identifier=self._splits["test"].metadata.blank_identifier_id)
+            self._note("test_blank", "test", scope.rows, self._solve("test", scope.rows, plan, NOTHING))
+
+    def ensemble(self, scope: Scope, scored: Checkpoint, checkpoints: list[Checkpoint]) -> None:
+        """Let `checkpoints` vote together; the scores of the checkpoint `scored` are not touched by it."""
+        rounds, evaluator = [], self._evaluator(scope)
+        for found in sorted(checkpoints, key=lambda found: found.step):
+            if found.step == scored.step:
+                rounds.append(self._merged)
+                continue
+            load_for_inference(self._model, found)
+            evaluator = self._evaluator(scope)
+            self._solve("test", scope.rows, self._plan, NOTHING, evaluator)
+            assert evaluator is not None
+            rounds.append(evaluator.merged(self._world.gather_objects(evaluator.state())))
+        assert isinstance(evaluator, Voting)
+        steps = sorted(found.step for found in checkpoints)
+        together = {"steps": steps, **evaluator.together(rounds)}
+        self.sets["test"]["ensemble"] = together
+        if self._world.first:
+            say(f"ensemble of the checkpoints {', '.join(map(str, steps))}: {_by_k(together['pass_at'])}")
+
+    def _evaluator(self, scope: Scope) -> Evaluator | None:
+        judged = Judged(self._folder, self._splits["test"], scope.rows, self._names, self._run.evaluate)
+        return evaluator_for(self._grid.kind, judged)
+
+    def _solve(
+        self, split: str, rows: Indices, plan: Plan, show: Indices, evaluator: Evaluator | None = None
+    ) -> Solved:
+        reader = Rows(self._splits[split], self._world.device, on_device=False)
+        return solve(
+            self._model, reader, rows, plan, self._world, show=show, check=self._check, evaluator=evaluator
+        )  # fmt: skip
+
+    def _note(self, name: str, split: str, rows: Indices, solved: Solved, outcome: Outcome | None = None) -> None:
+        read = self._splits[split]
+        found = scores(solved, groups_of(read, rows)) | {"puzzles": _whole_puzzles(read, rows, solved)}
+        self.sets[name] = found | (outcome.scores if outcome else {})
+        if self._world.first:
+            more = f"; {outcome.summary}" if outcome and outcome.summary else ""
+            say(f"{name}: {found['count']} rows, exact {_with_interval(found)}{more}")
+
+
+def _by_k(pass_at: dict[str, float]) -> str:
+    return ", ".join(f"pass@{k} {share:.4f}" for k, share in pass_at.items())
+
+
+def _with_interval(found: dict[str, Any]) -> str:
+    if not found["count"]:
+        return "–"
+    return f"{found['exact_accuracy']:.4f} ({found['interval']['low']:.4f}–{found['interval']['high']:.4f})"
 
 
 def _whole_puzzles(split: Split, rows: Indices, solved: Solved) -> dict[str, int]:
@@ -122,20 +229,21 @@ def _whole_puzzles(split: Split, rows: Indices, solved: Solved) -> dict[str, int
     owner = np.searchsorted(split.puzzle_indices, rows, side="right") - 1
     among = np.isin(owner, originals)
     owners, place = np.unique(owner[among], return_inverse=True)
-    wrong = np.bincount(place, weights=~solved.exact[among, -1], minlength=len(owners))
+    wrong = np.bincount(place, weights=~solved.taken("exact")[among], minlength=len(owners))
     return {"count": len(owners), "solved": int((wrong == 0).sum())}
 
 
-def test_rows(run: RunFile, split: Split) -> Indices:
-    """Return the test rows that are scored, in the order of the split."""
-    return np.arange(len(split), dtype=np.int64) if run.evaluate.augmented else original_rows(split, len(split))
-
-
 def plan_of(run: RunFile, model: TrainableModel, world: World) -> Plan:
-    """Return how `run` wants rows to be worked on."""
+    """Return how `run` wants rows to be worked on, once each: evaluations during training stay cheap."""
     options = run.evaluate
     share = run.train.batch_size // (world.size * run.train.accumulate)
-    return Plan(options.supervision_steps or model.max_steps, options.batch_size or max(1, share), options.early_exit)
+    return Plan(
+        options.supervision_steps or model.max_steps,
+        options.batch_size or max(1, share),
+        options.early_exit,
+        select=options.select,
+        seed=run.seed,
+    )
 
 
 def find_checkpoint(directory: RunDirectory, which: str) -> Checkpoint:
@@ -153,6 +261,19 @@ def find_checkpoint(directory: RunDirectory, which: str) -> Checkpoint:
         raise CheckpointError(f"{root}: holds no whole checkpoint{reasons}", next="train first")
     for reason in refused:
         say(f"not used: {reason}")
+    return found
+
+
+def newest_checkpoints(directory: RunDirectory, count: int) -> list[Checkpoint]:
+    """Return up to `count` of the newest checkpoints that are whole, newest first; say which are not used."""
+    found: list[Checkpoint] = []
+    for step in reversed(checkpoint.steps(directory.checkpoints)):
+        if len(found) == count:
+            break
+        try:
+            found.append(checkpoint.verify(directory.checkpoints / f"step_{step:08d}"))
+        except CheckpointError as error:
+            say(f"not used: {error.message}")
     return found
 
 

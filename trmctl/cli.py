@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "Build, train, evaluate and report here; go on where it stopped.",
     "predict": "Answer a Sudoku, a maze or an ARC task with a trained model.",
     "describe": "Show the model of a run file: parts, sizes, what a step costs.",
+    "evaluate": "Score a checkpoint of a run again, in whole or in part.",
     "report": "Make the report page of a run again.",
     "compare": "Put runs side by side.",
     "list": "List the runs in a store.",

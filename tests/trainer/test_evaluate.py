@@ -34,6 +34,8 @@ SCORES = {
     "q_halt_accuracy",
     "calibration",
     "puzzles",
+    "interval",
+    "compute",
 }
 
 
@@ -64,14 +66,17 @@ def test_eval_json_holds_what_the_report_shows(small_run: RunFile, alone: World)
     found = json.loads(directory.evaluation.read_text())
     assert found == json.loads(json.dumps(returned))
     assert found.keys() == {
-        "step", "total", "checkpoint", "weights", "supervision_steps", "early_exit", "seconds", "sets", "grid",
-        "examples",
+        "step", "total", "checkpoint", "weights", "scope", "supervision_steps", "early_exit", "rollouts", "seconds",
+        "sets", "grid", "examples", "gallery",
     }  # fmt: skip
+    assert found["scope"] == {"unit": "rows", "scored": 24, "total": 24}
     assert (found["step"], found["checkpoint"], found["supervision_steps"]) == (12, "last", STEPS)
     assert found["grid"] == {"kind": "sudoku", "height": 4, "width": 4}
     assert {name: scored["count"] for name, scored in found["sets"].items()} == {"test": 24, "fit": 8, "test_blank": 24}
-    for scored in found["sets"].values():
-        assert scored.keys() == SCORES
+    for name, scored in found["sets"].items():
+        assert scored.keys() == SCORES | ({"rules"} if name == "test" else set())
+        assert scored["interval"]["low"] <= scored["exact_accuracy"] <= scored["interval"]["high"]
+        assert [entry["exact_accuracy"] for entry in scored["compute"]] == scored["exact_accuracy_by_step"]
         assert len(scored["exact_accuracy_by_step"]) == len(scored["accuracy_by_step"]) == STEPS
         assert scored["accuracy_by_step"][-1] == pytest.approx(scored["accuracy"])
         assert scored["steps"] == STEPS

@@ -1,8 +1,10 @@
 """The `evaluate` section: when and how the model is scored."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from trmkit.spec.base import NonNegativeInt, PositiveInt, Section
+from pydantic import Field, model_validator
+
+from trmkit.spec.base import NonNegativeFloat, NonNegativeInt, PositiveInt, Section, Sequence
 
 
 class EvaluateSection(Section):
@@ -15,7 +17,8 @@ class EvaluateSection(Section):
     """Test rows in an evaluation during training, spread evenly over the test set."""
 
     final_sample: PositiveInt | None = None
-    """Test rows in the evaluation at the end; null takes all."""
+    """What is scored of the test set at the end, evenly spread: so many rows, or, where the variants of a task vote
+    (ARC), so many whole tasks with all their rows. null takes all."""
 
     fit_sample: NonNegativeInt = 256
     """Training rows, from puzzles as they are before augmentation, scored at the end to show what was memorised."""
@@ -27,7 +30,16 @@ class EvaluateSection(Section):
     """Rows evaluated at once on each process; null takes the training batch of one process."""
 
     supervision_steps: PositiveInt | None = None
-    """Supervision steps per row; null takes `model.halt_max_steps`."""
+    """Supervision steps per row, also more than the model was trained with; null takes `model.halt_max_steps`."""
+
+    rollouts: PositiveInt = 1
+    """Times each row is tried in the evaluation at the end; all but the first with `noise`. On ARC each is a vote."""
+
+    noise: NonNegativeFloat = 0.0
+    """Standard deviation of Gaussian noise on the model's states before every step of the rollouts after the first."""
+
+    select: Literal["q_halt", "vote"] = "q_halt"
+    """Which answer of a row's rollouts is taken: the one of the highest `q_halt`, or the most frequent one."""
 
     early_exit: float | None = None
     """Stop a row as soon as its `q_halt` logit is above this, and give its place to the next; null runs every step."""
@@ -38,5 +50,24 @@ class EvaluateSection(Section):
     best_metric: Literal["exact_accuracy", "accuracy"] = "exact_accuracy"
     """What decides which checkpoint is the best."""
 
-    examples: NonNegativeInt = 24
-    """Rows shown in the report with question, truth and prediction."""
+    examples: NonNegativeInt = 48
+    """What the report shows, evenly spread: rows of each set with question, truth and prediction, or ARC tasks."""
+
+    pass_ks: Annotated[Sequence[PositiveInt], Field(min_length=1)] = (1, 2, 5, 10, 100, 1000)
+    """ARC: count a test input as solved when its truth is among the first so many answers by votes."""
+
+    attempts: PositiveInt = 2
+    """ARC: answers to each test input in `submission.json`."""
+
+    ensemble: Annotated[int, Field(ge=2)] | None = None
+    """ARC: let so many of the newest kept checkpoints vote together, as a score of its own at the end. The score of a
+    checkpoint never holds votes of another; null: no such score."""
+
+    @model_validator(mode="after")
+    def _rollouts_differ(self) -> "EvaluateSection":
+        if (self.rollouts > 1) != (self.noise > 0):
+            raise ValueError(
+                f"rollouts: {self.rollouts} with noise {self.noise:g}: the first rollout has no noise, and the others"
+                " differ by nothing else; give both, or neither"
+            )
+        return self

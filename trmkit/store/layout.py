@@ -90,6 +90,11 @@ class RunDirectory:
         return self.root / "eval.json"
 
     @property
+    def partial_evaluation(self) -> Path:
+        """The scores of a part of the test set, where `evaluation` has those of all of it."""
+        return self.root / "eval-partial.json"
+
+    @property
     def report(self) -> Path:
         """The page that shows the run."""
         return self.root / "report.html"

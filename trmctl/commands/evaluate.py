@@ -1,0 +1,45 @@
+"""`trmctl evaluate`."""
+
+from pathlib import Path
+
+import click
+
+from trmctl.options import runs_option
+from trmctl.stages import Trainer, require_trainer, run_one
+
+
+@click.command("evaluate")
+@click.argument("run")
+@runs_option
+@click.option(
+    "--checkpoint",
+    type=click.Choice(("last", "best")),
+    default="last",
+    show_default=True,
+    help="Which checkpoint to score.",
+)
+@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Score so many rows; of ARC, whole tasks.")
+@click.option("--tasks", metavar="A,B,C", help="Score these ARC tasks.")
+@click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change a key, as in --set evaluate.rollouts=8. May be given again.",
+)
+def command(
+    run: str, runs: str, checkpoint: str, sample: int | None, tasks: str | None, overrides: tuple[str, ...]
+) -> int:
+    """Score a checkpoint of a run again, in whole or in part.
+
+    RUN is a run directory, a name (its newest run), an id, or NAME/ID. What is scored in whole goes to eval.json of the
+    run, a part to eval-partial.json.
+    """
+    from trmctl.runs import find
+
+    directory = find(run, Path(runs))
+    require_trainer()
+    extra = ["--checkpoint", checkpoint, *(["--sample", str(sample)] if sample else [])]
+    extra += ["--tasks", tasks] if tasks is not None else []
+    extra += [word for override in overrides for word in ("--set", override)]
+    return run_one(Trainer().command("evaluate", str(directory.run_file), *extra))
