@@ -1,6 +1,7 @@
 """`report.html`: one file that shows a run to someone who was not there."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ from markupsafe import Markup
 
 from trainer.metrics import read_lines
 from trainer.report.curves import Line, calibration_chart, chart
+from trainer.report.gallery import gallery
 from trainer.report.grids import draw
+from trainer.report.scores import checks, range_of, votes
 from trmkit.errors import DataError
+from trmkit.spec.cluster import ClusterSection
 from trmkit.spec.load import load
+from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.store.local import write_whole
 
@@ -50,19 +55,34 @@ def gather(directory: RunDirectory) -> dict[str, Any]:
     run = load(directory.run_file)
     lines = read_lines(directory.metrics)
     evaluation = read_evaluation(directory)
+    test = (evaluation or {}).get("sets", {}).get("test", {})
+    configuration, left_out = _configuration(directory.run_file.read_text(), run)
     return {
         "name": run.name,
         "run_id": directory.root.name,
         "family": run.model.family,
         "source": run.data.source,
         "evaluation": evaluation,
+        "scope": _scope(evaluation),
+        "tries": _tries(evaluation),
         "sets": _sets(evaluation),
+        "votes": votes(test),
+        "checks": checks(test),
         "charts": _charts(lines, evaluation),
+        "gallery": gallery(evaluation),
         "examples": _examples(evaluation),
         "timings": timings(lines, evaluation),
         "environment": _flat(read_json(directory.environment) or {}),
-        "configuration": directory.run_file.read_text(),
+        "configuration": configuration,
+        "left_out": left_out,
     }
+
+
+def _configuration(text: str, run: RunFile) -> tuple[str, str]:
+    """Return the run file as it is shown, and what is left out of it: a cluster that nobody asked for."""
+    if run.cluster != ClusterSection():
+        return text, ""
+    return re.sub(r"^cluster:.*\n(?:[ \t].*\n|\n)*", "", text, flags=re.MULTILINE), " but the cluster's"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -90,8 +110,27 @@ def _sets(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
     for name, scores in (evaluation or {}).get("sets", {}).items():
         if scores["count"]:
             title, meaning = SETS.get(name, (name, ""))
-            found.append({"title": title, "meaning": meaning, **scores})
+            interval = scores.get("interval")
+            shown = {"range": range_of(interval), "method": interval["method"]} if interval else {"range": ""}
+            found.append({"title": title, "meaning": meaning, **scores, **shown})
     return found
+
+
+def _scope(evaluation: dict[str, Any] | None) -> str:
+    """Say which part of the test set was scored; '' if all of it."""
+    scope = (evaluation or {}).get("scope")
+    if not scope or scope["scored"] == scope["total"]:
+        return ""
+    return f"{scope['scored']:,} of {scope['total']:,} {scope['unit']} of the test set"
+
+
+def _tries(evaluation: dict[str, Any] | None) -> str:
+    """Say how often a row was tried; '' if once."""
+    tried = (evaluation or {}).get("rollouts")
+    if not tried or tried["count"] == 1:
+        return ""
+    by = {"q_halt": "the q-head", "vote": "vote"}[tried["select"]]
+    return f"{tried['count']} rollouts with noise {tried['noise']:g}, chosen by {by}"
 
 
 def _charts(lines: list[dict[str, Any]], evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -128,12 +167,29 @@ def _step_charts(evaluation: dict[str, Any] | None) -> list[tuple[str, str, str]
         for name, s in sets.items()
     ]
     bins = {name: s["calibration"]["bins"] for name, s in sets.items()}
+    bought = chart(_compute(sets.get("held out", {})), x="network calls per row", y="part of rows", unit_range=True)
     return [
+        ("Accuracy against compute", bought,
+         "Held-out rows right, by what an answer costs: more supervision steps, or more rollouts of all steps."),
         ("Right after each step", chart(by_step, x="supervision step", y="part of rows", unit_range=True),
          "Whole puzzles right if the answer were taken after this step: what the recursion adds."),
         ("Does it know?", calibration_chart(bins) if bins else "",
          "Each dot is a tenth of the q-head's range; on the diagonal it is as right as it believes."),
     ]  # fmt: skip
+
+
+def _compute(test: dict[str, Any]) -> list[Line]:
+    entries = test.get("compute", [])
+    last = max((entry["steps"] for entry in entries), default=0)
+    parts = {
+        "more steps": [entry for entry in entries if entry["rollouts"] == 1],
+        "more rollouts": [entry for entry in entries if entry["steps"] == last],
+    }
+    return [
+        Line(name, [entry["calls"] for entry in part], [entry["exact_accuracy"] for entry in part], dots=True)
+        for name, part in parts.items()
+        if len({entry["calls"] for entry in part}) > 1
+    ]
 
 
 def _examples(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -150,6 +206,7 @@ def _examples(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
             ("prediction", draw(prediction, kind, "prediction", truth=truth, given=question)),
         ]
         entry = {"puzzle": row["puzzle"], "row": row["row"], "exact": row["exact"], "verdict": _verdict(row)}
+        entry["remark"] = row.get("remark", "")
         entry["pictures"] = [(name, Markup(svg)) for name, svg in pictures]
         groups.setdefault(row["set"], []).append(entry)
     return [

@@ -1,0 +1,61 @@
+"""Tasks that were voted on, as pictures: demonstrations, truth, and the first answers with their votes."""
+
+from typing import Any
+
+from markupsafe import Markup
+
+from trainer.report.grids import draw
+
+STATUSES = {
+    "right": ("Right", "the truth has the most votes, for every test input"),
+    "found": ("Found, not first", "the truth is among the answers for every test input, but not first for each"),
+    "wrong": ("Wrong", "no answer is the truth, for a test input at least"),
+}
+
+
+def gallery(evaluation: dict[str, Any] | None) -> dict[str, Any]:
+    """Return `tasks` with their pictures, and `filters`: (status, title, meaning, how many)."""
+    kind = (evaluation or {}).get("grid", {}).get("kind", "")
+    tasks = [_task(task, kind) for task in (evaluation or {}).get("gallery", [])]
+    filters = [
+        (status, title, meaning, sum(task["status"] == status for task in tasks))
+        for status, (title, meaning) in STATUSES.items()
+    ]
+    return {"tasks": tasks, "filters": filters}
+
+
+def status_of(task: dict[str, Any]) -> str:
+    """Return `right`, `found` or `wrong`."""
+    places = [test["place"] for test in task["tests"]]
+    if all(place == 1 for place in places):
+        return "right"
+    return "found" if all(place is not None for place in places) else "wrong"
+
+
+def _task(task: dict[str, Any], kind: str) -> dict[str, Any]:
+    status = status_of(task)
+    return {
+        "name": task["task"],
+        "status": status,
+        "title": STATUSES[status][0],
+        "demonstrations": [
+            (Markup(draw(question, kind, "input")), Markup(draw(answer, kind, "output")))
+            for question, answer in task["demonstrations"]
+        ],
+        "tests": [_test(test, kind) for test in task["tests"]],
+    }
+
+
+def _test(test: dict[str, Any], kind: str) -> dict[str, Any]:
+    truth = test["truth"]
+    pictures = [
+        ("test input", "", Markup(draw(test["question"], kind, "test input"))),
+        ("truth", "", Markup(draw(truth, kind, "truth"))),
+    ]
+    for number, answer in enumerate(test["answers"], 1):
+        right = " ✓" if answer["grid"] == truth else ""
+        share = f"{answer['votes']} of {test['ballots']} votes, {100 * answer['confidence']:.0f} % sure"
+        drawn = draw(answer["grid"], kind, f"answer {number}", truth=truth)
+        pictures.append((f"answer {number}{right}", share, Markup(drawn)))
+    place = test["place"]
+    return {"pictures": pictures, "place": f"the truth is answer {place}" if place else "the truth got no vote"}
