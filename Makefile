@@ -19,8 +19,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
 	@touch $@
 
-demo: setup  ## Train, score and report the demo
-	$(BIN)/trmctl run -c configs/arc-demo.yaml
+demo: setup  ## Train, score and report the demo; with STORAGE=s3 through an S3 server on this machine
+	$(if $(filter s3,$(STORAGE)),$(BIN)/python -m tools.demo_s3,$(BIN)/trmctl run -c configs/arc-demo.yaml)
 
 test: setup  ## Run the tests
 	@$(if $(VECTORS),echo "with the reference vectors in $(VECTORS)",echo "without reference vectors: there is no ../shared/vectors")

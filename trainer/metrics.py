@@ -19,7 +19,7 @@ class Sink(Protocol):
     """A place that numbers go to."""
 
     def write(self, kind: str, step: int, numbers: Numbers) -> None:
-        """Take the numbers of `kind` (`train` or `eval`) at update `step`."""
+        """Take the numbers of `kind` (`train`, `eval` or `store`) at update `step`."""
 
     def close(self) -> None:
         """Write what is still held back."""
@@ -36,7 +36,7 @@ class MetricsLog:
         self._sinks.append(sink)
 
     def write(self, kind: str, step: int, numbers: Numbers) -> None:
-        """Send the numbers of `kind` (`train` or `eval`) at update `step` everywhere."""
+        """Send the numbers of `kind` (`train`, `eval` or `store`) at update `step` everywhere."""
         for sink in self._sinks:
             sink.write(kind, step, numbers)
 

@@ -163,10 +163,10 @@ class Session:
             self._refuse_what_is_not_finite()
         if due:
             numbers = self.meter.read()
-            if self.remote is not None:
-                numbers |= self.remote.numbers()
-                self.remote.status(self._status("training", step))
             self.log.write("train", step, numbers)
+            if self.remote is not None:
+                self.log.write("store", step, self.remote.numbers())
+                self.remote.status(self._status("training", step))
             self.progress.show(step, numbers)
 
     def evaluate_if_due(self, split: Split) -> None:

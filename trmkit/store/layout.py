@@ -17,7 +17,7 @@ STEP = re.compile(r"step_(\d{8,12})(?:-([0-9a-f]{12}))?")
 """Name of a checkpoint. In a store the first digits of its manifest's SHA-256 follow: what has a name never changes."""
 RUN_FILES = (
     "run.yaml", "environment.json", "metrics.jsonl", "data.json", "identifiers.json", "started_from.json",
-    "eval.json", "submission.json", "report.html",
+    "eval.json", "eval-partial.json", "submission.json", "submission-partial.json", "report.html",
 )  # fmt: skip
 """Files of a run that are published as they change, besides its checkpoints."""
 SUMMARY = "run.json"

@@ -104,8 +104,8 @@ class Uploader:
     def numbers(self) -> dict[str, float]:
         """Return what waits, in bytes; the age in seconds of the last checkpoint that landed; and failed attempts."""
         waiting = sum(self._bytes(step) for step in self.holds())
-        age = {} if self._landed_at is None else {"store_checkpoint_age_seconds": time.time() - self._landed_at}
-        return {"store_pending_bytes": float(waiting), "store_failures": float(self._failures), **age}
+        age = {} if self._landed_at is None else {"checkpoint_age_seconds": time.time() - self._landed_at}
+        return {"pending_bytes": float(waiting), "failures": float(self._failures), **age}
 
     def finish(self, seconds: float) -> None:
         """Publish what waits, for at most `seconds`, and end. StoreError: not everything landed."""

@@ -90,7 +90,7 @@ def test_what_waits_for_a_store_is_bounded_and_the_newest_and_the_best_land(tmp_
         made.checkpoint(step, Status("training", step, 20, "accuracy", 0.5, best_step=13 if step >= 13 else None))
         assert len(made.holds()) <= 3
     assert {13, 20} <= made.holds()
-    assert made.numbers()["store_pending_bytes"] > 0
+    assert made.numbers()["pending_bytes"] > 0
     with pytest.raises(StoreError, match="not published"):
         made.finish(0.1)
     store.open = True
@@ -99,8 +99,8 @@ def test_what_waits_for_a_store_is_bounded_and_the_newest_and_the_best_land(tmp_
         again.checkpoint(step, Status("trained", 20, 20, best_step=13))
     again.finish(20)
     assert {one.step for one in checkpoints(store, RUN)} == {13, 20}
-    assert again.numbers()["store_pending_bytes"] == 0
-    assert again.numbers()["store_checkpoint_age_seconds"] < 60
+    assert again.numbers()["pending_bytes"] == 0
+    assert again.numbers()["checkpoint_age_seconds"] < 60
     assert len([line for line in said if "not published yet" in line]) == 1
 
 

@@ -1,0 +1,1 @@
+"""What the project needs around itself: checks, and servers for tests and demos."""
