@@ -40,14 +40,13 @@ def of_mean(values: npt.NDArray[np.float64]) -> Interval:
 def of_rows(right: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64]) -> Interval:
     """Return the interval of the part of rows that are right [n], which belong to `groups` [n].
 
-    Rows of a group are variants of one task: whole groups are drawn again, not rows as if they were independent. Where
-    all rows are right, or none is, drawing says nothing, and Wilson's interval counts each group once.
+    Rows of a group are variants of one task: whole groups are drawn again, not rows as if they were independent.
     """
     _, place = np.unique(groups, return_inverse=True)
     counts = np.bincount(place)
     if counts.max() == 1:
         return wilson(int(right.sum()), len(right))
-    if right.all() or not right.any():
+    if right.all() or not right.any():  # drawn again, that is always the same: no interval at all
         return wilson(len(counts) if right.all() else 0, len(counts))
     return _bootstrap(
         np.bincount(place, weights=right).astype(np.float64), counts.astype(np.float64), "bootstrap over tasks"
