@@ -68,10 +68,17 @@ def cli_page() -> str:
     for name in COMMANDS:
         command = cli.get_command(group, name)
         if command is not None:
-            context = click.Context(command, group, name, terminal_width=WIDTH, max_content_width=WIDTH)
-            context.help_option_names = group.help_option_names = ["-h", "--help"]
-            parts.append(f"## {name}\n\n{fenced(command.get_help(context))}")
+            parts += helps(command, group, name, "##")
     return "\n".join(parts).rstrip() + "\n"
+
+
+def helps(command: click.Command, parent: click.Context, name: str, level: str) -> list[str]:
+    """Return the help of a command, and of the commands below it, each under a heading."""
+    context = click.Context(command, parent, name, terminal_width=WIDTH, max_content_width=WIDTH)
+    context.help_option_names = parent.help_option_names = ["-h", "--help"]
+    found = [f"{level} {name}\n\n{fenced(command.get_help(context))}"]
+    below = command.commands if isinstance(command, click.Group) else {}
+    return found + [text for key, one in below.items() for text in helps(one, context, f"{name} {key}", level + "#")]
 
 
 def fenced(text: str) -> str:

@@ -55,6 +55,8 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(command=function)
         if name == "predict":
             add_predict(command)
+        elif name == "data":
+            add_data(command)
         elif name == "compare":
             command.add_argument("runs", type=Path, nargs="+", metavar="RUN_DIRECTORY")
             command.add_argument("--page", type=Path, help="also write the comparison as a page")
@@ -100,6 +102,18 @@ def _words(text: str) -> tuple[str, ...]:
     if not words:
         raise argparse.ArgumentTypeError("names no task")
     return words
+
+
+def add_data(command: argparse.ArgumentParser) -> None:
+    """Add what `data` takes."""
+    command.add_argument("action", choices=("list", "show", "preview"))
+    command.add_argument("where", nargs="?", metavar="WHERE", help="folder of a data set, or its name below --root")
+    command.add_argument("-c", "--config", type=Path, metavar="RUN.yaml", help="the data set of this run file")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one key")
+    command.add_argument("--root", type=Path, default=Path("data"), help="where data sets are")
+    command.add_argument("--out", type=Path, help="the page of preview")
+    command.add_argument("--rows", type=int, default=8, help="puzzles of each split on the page")
+    command.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
 
 RUN_ID = re.compile("[0-9a-f]{8}")
@@ -186,6 +200,14 @@ def predict(options: argparse.Namespace) -> int:
     return 0
 
 
+def view_data(options: argparse.Namespace) -> int:
+    """List, show or preview built data sets."""
+    from trainer.data_view import view
+
+    print(view(options))
+    return 0
+
+
 def describe(options: argparse.Namespace) -> int:
     """Print parameters, arithmetic, memory, disk and time before anything is trained."""
     from trainer.describe import describe_run
@@ -220,6 +242,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "report": (report, "write report.html"),
     "compare": (compare, "put runs side by side"),
     "predict": (predict, "answer puzzles with a trained model"),
+    "data": (view_data, "list, show and preview built data sets"),
     "describe": (describe, "print parameters, FLOPs, memory, disk and time"),
     "import": (import_checkpoint, "start a run from a checkpoint of the reference implementation"),
     "export": (export_checkpoint, "write a checkpoint as the reference implementation reads it"),

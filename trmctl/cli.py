@@ -16,6 +16,7 @@ COMMANDS = {
     "schema": "Print the JSON schema of the run file, for editors.",
     "run": "Build, train, evaluate and report here; go on where it stopped.",
     "predict": "Answer a Sudoku, a maze or an ARC task with a trained model.",
+    "data": "List, show and preview built data sets.",
     "describe": "Show the model of a run file: parts, sizes, what a step costs.",
     "evaluate": "Score a checkpoint of a run again, in whole or in part.",
     "report": "Make the report page of a run again.",

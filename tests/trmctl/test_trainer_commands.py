@@ -59,3 +59,8 @@ def test_a_file_is_whole_or_the_old_one_stays(tmp_path: Path) -> None:
     assert [item.name for item in path.parent.iterdir()] == ["b.txt"]
     with pytest.raises(StoreError, match="cannot be written"):
         write_whole(path / "c", "three")
+
+
+def test_data_sets_are_listed_and_a_wrong_run_file_is_refused_before(trmctl: Run) -> None:
+    assert trmctl("data", "list").out == "no data set in data/\n"
+    assert trmctl("data", "show", "-c", "run.yaml", "--set", "train.lr=fast").code == 2
