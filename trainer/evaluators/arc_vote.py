@@ -102,7 +102,8 @@ class ArcVote:
         new, first = np.unique(numbers, return_index=True)
         first = first[new >= before]
         areas = shapes[first].prod(axis=1)
-        cells = grids[first][np.arange(grids.shape[1]) < areas[:, None]]
+        places = np.arange(areas.max(initial=0))
+        cells = grids[first, : len(places)][places < areas[:, None]]
         names = np.frombuffer(b"".join(keys[index] for index in first), "V16")
         self._new.append((names, questions[first], shapes[first], cells))
         return numbers

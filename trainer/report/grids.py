@@ -64,7 +64,8 @@ def _colours(cells: Cells, palette: tuple[str, ...]) -> str:
     lines = "".join(f"M0 {y}h{width}" for y in range(height + 1)) + "".join(
         f"M{x} 0v{height}" for x in range(width + 1)
     )
-    return "".join(paths) + f'<path class="lines" d="{lines}"/>'
+    frame = f'<path class="frame" d="M0 0h{width}v{height}h-{width}z"/>'
+    return "".join(paths) + f'<path class="lines" d="{lines}"/>{frame}'
 
 
 def _digits(cells: Cells, given: Cells | None) -> str:
