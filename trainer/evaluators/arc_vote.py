@@ -99,8 +99,8 @@ class ArcVote:
         grids, shapes, keys = restored(answers, questions, turns, colours)
         before, known = len(self._known), self._known
         numbers = np.array([known.setdefault(key, len(known)) for key in keys], np.int64)
-        new, first = np.unique(numbers, return_index=True)
-        first = first[new >= before]
+        highest = np.maximum.accumulate(np.concatenate(([before - 1], numbers)))
+        first = np.flatnonzero(numbers > highest[:-1])  # new numbers count up from `before` on
         areas = shapes[first].prod(axis=1)
         places = np.arange(areas.max(initial=0))
         cells = grids[first, : len(places)][places < areas[:, None]]
@@ -222,7 +222,7 @@ class Variants:
         self.plain, self.colours = np.zeros(count, np.bool_), np.zeros((count, 10), np.uint8)
         self.task[identifiers] = [number[task] for task in tasks]
         self.turns[identifiers] = np.array(INVERSE_TURN)[turns]
-        self.colours[identifiers] = np.argsort(digits, axis=1)
+        self.colours[identifiers[:, None], digits] = UNCHANGED
         self.plain[identifiers] = [SEPARATOR not in name for name in names]
 
 
@@ -234,8 +234,11 @@ def _parse(names: list[str]) -> tuple[list[str], Indices, UInt8]:
     """Return task, turn and table of colours of each name [n], all names at once. DataError: one is no variant."""
     plain = [SEPARATOR not in name for name in names]
     size = len(TAIL)
-    tails = [TAIL if is_plain else name[-size:].rjust(size) for name, is_plain in zip(names, plain, strict=True)]
-    letters = np.frombuffer("".join(tails).encode("latin-1", "replace"), np.uint8).reshape(-1, size)
+    tails = [TAIL if is_plain else name[-size:] for name, is_plain in zip(names, plain, strict=True)]
+    text = "".join(tails)
+    if len(text) != size * len(tails):
+        text = "".join(tail.rjust(size) for tail in tails)
+    letters = np.frombuffer(text.encode("latin-1", "replace"), np.uint8).reshape(-1, size)
     right = (np.where(np.isin(np.arange(size), (4, *range(8, size))), 0, letters - _TAIL) == 0).all(axis=1)
     turns, digits = letters[:, 4].astype(np.int64) - ord("0"), letters[:, 8:] - ord("0")
     right &= (turns >= 0) & (turns < 8) & (np.sort(digits, axis=1) == UNCHANGED).all(axis=1)
