@@ -111,7 +111,7 @@ def only_one(target: Path) -> Iterator[None]:
 def used(folder: Path) -> None:
     """Remember that a data set is used now: what was not used for longest is removed first."""
     if os.access(folder / NAME, os.W_OK):
-        os.utime(folder / NAME)
+        os.utime(folder / NAME, (time.time(), (folder / NAME).stat().st_mtime))
 
 
 def over_limit(root: Path, limit: float, current: Path) -> list[Path]:
@@ -124,7 +124,7 @@ def over_limit(root: Path, limit: float, current: Path) -> list[Path]:
         manifest = folder / NAME
         if manifest.is_file():
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            found.append((manifest.stat().st_mtime, size, folder))
+            found.append((manifest.stat().st_atime, size, folder))
     total, chosen = sum(size for _, size, _ in found), []
     for when, size, folder in sorted(found):
         if total <= limit:

@@ -19,7 +19,7 @@ from trmkit.spec.run import RunFile
 def command(
     first: str, second: str, store: str | None, config: str | None, overrides: tuple[str, ...], runs: str, output: str
 ) -> None:
-    """Show the keys in which the resolved run files of two runs differ.
+    """Show the keys in which two runs differ.
 
     FIRST and SECOND are run files, runs on this machine, or runs in a store, which is asked for what is not here.
     """

@@ -32,9 +32,9 @@ def command(
     step: int | None,
     to: str | None,
 ) -> None:
-    """Bring a run from a store to FOLDER/NAME/ID, where every command finds it.
+    """Bring a run from a store, verified.
 
-    Everything is compared with its SHA-256 before it gets its name. An interrupted fetch goes on where it stopped when
+    It goes to FOLDER/NAME/ID, where every command finds it. Everything is compared with its SHA-256 before it gets its name. An interrupted fetch goes on where it stopped when
     it is given again. RUN is a name, an id, NAME/ID, or s3://bucket/prefix/NAME/ID.
     """
     options = storage(store, config, overrides)

@@ -22,9 +22,9 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 def command(
     store: str | None, config: str | None, overrides: tuple[str, ...], older_than: str, dry_run: bool, output: str
 ) -> None:
-    """Remove from a store what is left of work that never finished; whole checkpoints are never touched.
+    """Remove from a store what never finished.
 
-    That is: uploads in parts that were never completed, checkpoints and data sets without a manifest, outdated lines of
+    Whole checkpoints are never touched. Removed are uploads in parts that were never completed, checkpoints and data sets without a manifest, outdated lines of
     the index. A publication that is running looks the same, so give it time: --older-than.
     """
     from trmctl.commands.list import age

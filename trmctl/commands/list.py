@@ -16,9 +16,10 @@ from trmctl.stores import PATIENCE, storage, store_options
 @store_options
 @output_option("table", "wide", "json", "yaml", "name")
 def command(pattern: str, store: str | None, config: str | None, overrides: tuple[str, ...], output: str) -> None:
-    """List the runs in a store, those that last said something first. PATTERN is a name such as 'arc-*'.
+    """List the runs in a store.
 
-    Without a store, the runs on this machine are listed.
+    Those that last said something come first. PATTERN is a name such as 'arc-*'. Without a store, the runs on this
+    machine are listed.
     """
     from fnmatch import fnmatchcase
 

@@ -15,7 +15,7 @@ from trmctl.stores import PATIENCE, StoredRun, find, storage, store_options
 @store_options
 @output_option("table", "json", "yaml")
 def command(run: str, store: str | None, config: str | None, overrides: tuple[str, ...], output: str) -> None:
-    """Show a run in a store: how it is doing, where it comes from, and its checkpoints.
+    """Show a run in a store: state, origin, checkpoints.
 
     RUN is a name, an id, NAME/ID, or s3://bucket/prefix/NAME/ID. Every checkpoint that is listed has a manifest that
     fits its name; `trmctl fetch` also compares every byte.
