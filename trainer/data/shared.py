@@ -111,7 +111,7 @@ def only_one(target: Path) -> Iterator[None]:
 def used(folder: Path) -> None:
     """Remember that a data set is used now: what was not used for longest is removed first."""
     if os.access(folder / NAME, os.W_OK):
-        os.utime(folder / NAME, (time.time(), (folder / NAME).stat().st_mtime))
+        os.utime(folder / NAME, ns=(time.time_ns(), (folder / NAME).stat().st_mtime_ns))
 
 
 def over_limit(root: Path, limit: float, current: Path) -> list[Path]:

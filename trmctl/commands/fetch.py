@@ -34,8 +34,9 @@ def command(
 ) -> None:
     """Bring a run from a store, verified.
 
-    It goes to FOLDER/NAME/ID, where every command finds it. Everything is compared with its SHA-256 before it gets its name. An interrupted fetch goes on where it stopped when
-    it is given again. RUN is a name, an id, NAME/ID, or s3://bucket/prefix/NAME/ID.
+    It goes to FOLDER/NAME/ID, where every command finds it. Every file is compared with its SHA-256 before it gets its
+    name. An interrupted fetch goes on where it stopped when it is given again. RUN is a name, an id, NAME/ID, or
+    s3://bucket/prefix/NAME/ID.
     """
     options = storage(store, config, overrides)
     found = find(options, run)

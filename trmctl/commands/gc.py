@@ -24,8 +24,9 @@ def command(
 ) -> None:
     """Remove from a store what never finished.
 
-    Whole checkpoints are never touched. Removed are uploads in parts that were never completed, checkpoints and data sets without a manifest, outdated lines of
-    the index. A publication that is running looks the same, so give it time: --older-than.
+    Whole checkpoints are never touched. Removed are uploads in parts that were never completed, checkpoints and data
+    sets without a manifest, and outdated lines of the index. A publication that is running looks the same, so give it
+    time: --older-than.
     """
     from trmctl.commands.list import age
     from trmctl.commands.show import size
