@@ -22,9 +22,12 @@ from trainer.train import build_state, open_data, resume
 from trmkit.errors import CheckpointError
 from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
+from trmkit.store.fetch import Fetch, newest_whole
 from trmkit.store.layout import RunDirectory
+from trmkit.store.open import open_store
+from trmkit.store.publish import checkpoints
 
-KILLS = 30
+PRELOADED = ["trainer.train", "trainer.data.sudoku_generated", "trmkit.store.s3"]
 
 
 def write(run: RunFile, path: Path) -> Path:
@@ -32,33 +35,73 @@ def write(run: RunFile, path: Path) -> Path:
     return path
 
 
-def test_thirty_kills_at_random_points_leave_no_trace(small_run: RunFile, tmp_path: Path) -> None:
-    """Children of a fork server, which has torch loaded already, are killed with SIGKILL wherever they are."""
-    settings = ("train.steps=240", "train.checkpoint.every_steps=5", "evaluate.every_steps=60")
-    expected_run = change(small_run, *settings)
-    train_alone(expected_run)
-    killed_run = change(expected_run, f"storage.path={tmp_path / 'killed'}")
-    file = write(killed_run, tmp_path / "killed.yaml")
-    root = RunDirectory.of(killed_run).checkpoints
+def train_in(environment: dict[str, str], file: Path) -> None:
+    """Train as a process with this environment would; a fork server has that of its start."""
+    os.environ.update(environment)
+    sys.exit(main(["train", str(file)]))
+
+
+def go_back(root: Path) -> None:
+    """Take a run back to its first checkpoint, as if the others had been damaged, so that every kill hits work."""
+    for step in checkpoint.steps(root)[1:]:
+        (root / f"step_{step:08d}" / checkpoint.MANIFEST).unlink(missing_ok=True)
+
+
+def kill_until_done(run: RunFile, file: Path, kills: int, *, new_machine_every: int = 0) -> None:
+    """Train in children of a fork server, which has torch loaded already; SIGKILL them wherever they are.
+
+    After every `new_machine_every` kills nothing of the run is left on the disk, and it comes from its store.
+    """
+    directory = RunDirectory.of(run)
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["trainer.train", "trainer.data.sudoku_generated"])
-    chance, kills = random.Random(11), 0
+    processes.set_forkserver_preload(PRELOADED)
+    chance, killed = random.Random(11), 0
     while True:
-        child = processes.Process(target=main, args=(["train", str(file)],))
+        child = processes.Process(target=train_in, args=(dict(os.environ), file))
         child.start()
-        if kills < KILLS:
-            child.join(chance.uniform(0.1, 0.5) if kills else 8)
+        if killed < kills:
+            child.join(chance.uniform(0.1, 0.5) if killed else 8)
             assert child.pid is not None
             if child.is_alive():
                 os.kill(child.pid, signal.SIGKILL)
-                kills += 1
+                killed += 1
         child.join()
         if child.exitcode == 0:
-            break
-        if kills < KILLS and checkpoint.steps(root)[-1:] > [200]:
-            for step in checkpoint.steps(root)[1:]:  # too fast: go back, so that every kill hits work
-                (root / f"step_{step:08d}" / checkpoint.MANIFEST).unlink(missing_ok=True)
-    assert fingerprint(root) == fingerprint(RunDirectory.of(expected_run).checkpoints)
+            return
+        assert child.exitcode == -signal.SIGKILL
+        if killed < kills and checkpoint.steps(directory.checkpoints)[-1:] > [200]:
+            go_back(directory.checkpoints)
+        if new_machine_every and killed % new_machine_every == 0:
+            shutil.rmtree(directory.root)
+
+
+LONG = ("train.steps=240", "train.checkpoint.every_steps=5", "evaluate.every_steps=60")
+
+
+def test_thirty_kills_at_random_points_leave_no_trace(small_run: RunFile, tmp_path: Path) -> None:
+    expected = change(small_run, *LONG)
+    train_alone(expected)
+    killed = change(expected, f"storage.path={tmp_path / 'killed'}")
+    kill_until_done(killed, write(killed, tmp_path / "killed.yaml"), 30)
+    assert fingerprint(RunDirectory.of(killed).checkpoints) == fingerprint(RunDirectory.of(expected).checkpoints)
+
+
+@pytest.mark.full
+def test_two_hundred_kills_of_a_run_that_is_published_leave_no_trace(
+    small_run: RunFile, tmp_path: Path, s3: str
+) -> None:
+    """Every tenth time the machine is a new one. What is in the store at the end is the same, too."""
+    expected = change(small_run, *LONG)
+    train_alone(expected)
+    killed = change(expected, f"storage.path={tmp_path / 'killed'}", f"storage.remote={s3}")
+    directory = RunDirectory.of(killed)
+    kill_until_done(killed, write(killed, tmp_path / "killed.yaml"), 200, new_machine_every=10)
+    wanted = fingerprint(RunDirectory.of(expected).checkpoints)
+    assert fingerprint(directory.checkpoints) == wanted
+    store = open_store(killed.storage)
+    newest = checkpoints(store, f"{directory.key}/checkpoints")
+    newest_whole(Fetch(store, 10), newest, tmp_path / "fetched", [])
+    assert fingerprint(tmp_path / "fetched") == wanted
 
 
 def launch_two(file: Path) -> list[subprocess.Popen[bytes]]:
