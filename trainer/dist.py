@@ -180,6 +180,10 @@ class StopSignal:
     def _remember(self, signum: int, _frame: FrameType | None) -> None:
         self.signum = self.signum or signum
 
+    def asked(self) -> bool:
+        """Say whether this process was asked to stop."""
+        return self.signum != 0
+
     def check(self, world: World) -> None:
         """Raise `Stopped` on every process if any of them was asked to stop; every process must call it."""
         signum = world.largest(self.signum)

@@ -5,9 +5,9 @@ Only the first process talks to the store. A run without `storage.remote` has no
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from trainer import checkpoint
 from trainer.dist import World
@@ -25,16 +25,18 @@ from trmkit.store.publish import Published, checkpoints
 from trmkit.store.retry import persist
 from trmkit.store.uploader import Keep, Status, Uploader, publish_files, read_summary
 
+T = TypeVar("T")
+
 
 class Remote:
     """The store of one run, seen from the first process."""
 
-    def __init__(self, run: RunFile, directory: RunDirectory) -> None:
-        """Open the store; nothing is sent yet. StoreError: it may not be used."""
-        self._run, self._directory = run, directory
+    def __init__(self, run: RunFile, directory: RunDirectory, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Open the store; nothing is sent yet. Waiting ends when `stopped()`. StoreError: it may not be used."""
+        self._run, self._directory, self._stopped = run, directory, stopped
         self._store: Store = open_store(run.storage)
         self._seconds = 60 * run.storage.patience_minutes
-        self._fetch = Fetch(self._store, self._seconds)
+        self._fetch = Fetch(self._store, self._seconds, give_up=stopped)
         self._published_at = float("-inf")
         self._uploader: Uploader | None = None
 
@@ -43,7 +45,7 @@ class Remote:
 
         StoreError: the store cannot be used, or does not answer for `storage.patience_minutes`.
         """
-        for finding in persist(lambda: probe(self._store), self._seconds, waiting=_say_waiting):
+        for finding in self._persist(lambda: probe(self._store)):
             say(finding)
         here = checkpoint.newest(self._directory.checkpoints)
         ahead = [one for one in self._published() if here is None or one.step > here.step]
@@ -80,7 +82,7 @@ class Remote:
 
     def bring_files(self) -> None:
         """Bring the files of the run that are not here, verified; those that change right now are left out."""
-        summary = persist(lambda: read_summary(self._store, self._directory.key), self._seconds) or {}
+        summary = self._persist(lambda: read_summary(self._store, self._directory.key)) or {}
         listed = summary.get("files")
         for name, entry in listed.items() if isinstance(listed, dict) else ():
             if name not in RUN_FILES or (self._directory.root / name).exists():
@@ -123,33 +125,38 @@ class Remote:
         """Return what waits to be published, for the log."""
         return self._uploader.numbers() if self._uploader is not None else {}
 
-    def finish(self, seconds: float | None = None) -> None:
-        """Wait until everything is published, as long as the run file says. StoreError: it is not."""
+    def finish(self, *, shortly: bool) -> None:
+        """Wait until everything is published, as long as the run file says at an end, or when it was stopped.
+
+        StoreError: it is not published.
+        """
         if self._uploader is not None:
-            self._uploader.finish(self._seconds if seconds is None else seconds)
+            short = self._run.storage.stop_seconds
+            self._uploader.finish(short if shortly else self._seconds, self._stopped, short)
 
     def publish_results(self, state: str) -> None:
         """Publish the files of the run now, with its final score if there is one."""
-        summary = persist(lambda: read_summary(self._store, self._directory.key), self._seconds) or {}
+        summary = self._persist(lambda: read_summary(self._store, self._directory.key)) or {}
         known = {name: summary[name] for name in ("step", "total", "metric", "value", "best_step") if name in summary}
         status = Status(**(known | _final_score(self._run, self._directory) | {"state": state}))
-        persist(
-            lambda: publish_files(self._store, self._directory, status, about(self._directory)),
-            self._seconds,
-            waiting=_say_waiting,
-        )
+        self._persist(lambda: publish_files(self._store, self._directory, status, about(self._directory)))
 
     def _published(self) -> list[Published]:
         parent = f"{self._directory.key}/{CHECKPOINTS}"
-        return persist(lambda: checkpoints(self._store, parent), self._seconds, waiting=_say_waiting)
+        return self._persist(lambda: checkpoints(self._store, parent))
+
+    def _persist(self, action: Callable[[], T]) -> T:
+        return persist(action, self._seconds, give_up=self._stopped, waiting=_say_waiting)
 
     def _best_is_missing(self) -> bool:
         return checkpoint.read_best(self._directory.checkpoints) is None
 
 
-def open_remote(run: RunFile, directory: RunDirectory, world: World) -> Remote | None:
+def open_remote(
+    run: RunFile, directory: RunDirectory, world: World, stopped: Callable[[], bool] = lambda: False
+) -> Remote | None:
     """Return the run's store on the first process if it has one. StoreError: it may not be used."""
-    return Remote(run, directory) if run.storage.remote is not None and world.first else None
+    return Remote(run, directory, stopped) if run.storage.remote is not None and world.first else None
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from trainer.progress import TrainingProgress, say
 from trainer.remote import Remote, about, open_remote
 from trainer.start import start_from_another
 from trainer.state import TrainState, Update, make_model, total_steps
-from trmkit.errors import CheckpointError, StoreError, TrainError
+from trmkit.errors import CheckpointError, StoreError, StoreUnavailableError, TrainError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.store.uploader import Status
@@ -37,7 +37,7 @@ def train(run: RunFile, directory: RunDirectory, world: World) -> int:
             refuse_table_without_room(run, world)
     train_split, test_split = open_data(run, world)
     with StopSignal().listening() as stop, claim(run, directory, world):
-        remote = bring_newest(run, directory, world)
+        remote = bring_newest(run, directory, world, stop)
         note_data(run, directory, world)
         state = build_state(run, train_split, world)
         if not resume(state, directory):
@@ -54,15 +54,20 @@ def train(run: RunFile, directory: RunDirectory, world: World) -> int:
         return state.step
 
 
-def bring_newest(run: RunFile, directory: RunDirectory, world: World) -> Remote | None:
+def bring_newest(run: RunFile, directory: RunDirectory, world: World, stop: StopSignal) -> Remote | None:
     """Open the run's store, if it has one, and bring the newest checkpoint when it is ahead of this disk.
 
     Returns the store on the first process. StoreError, on all: it cannot be used.
     """
     with world.together():
-        remote = open_remote(run, directory, world)
+        remote = open_remote(run, directory, world, stop.asked)
         if remote is not None:
-            remote.prepare()
+            try:
+                remote.prepare()
+            except StoreUnavailableError:
+                if not stop.asked():
+                    raise
+    stop.check(world)
     return remote
 
 
@@ -141,13 +146,14 @@ class Session:
             return
         state = "trained" if error is None else "stopped" if isinstance(error, Stopped) else "failed"
         self.remote.saved(self._status(state, self.saved))
-        if error is None:
-            self.remote.finish()
-            return
         try:
-            self.remote.finish(self.state.run.storage.stop_seconds)
+            self.remote.finish(shortly=error is not None)
         except StoreError as unpublished:
+            if error is None and not self.stop.asked():
+                raise
             say(str(unpublished))
+        if error is None and self.stop.asked():  # it came while the last files were on their way
+            raise Stopped(self.stop.signum)
 
     def _status(self, state: str, step: int) -> Status:
         best = self.state.best or {}

@@ -6,12 +6,14 @@ from typing import TypeVar
 
 import click
 
+from trmctl.output import talk
 from trmkit.errors import StoreError
 from trmkit.spec.storage import StorageSection
 from trmkit.store.base import Store
 from trmkit.store.catalog import Listed
 
 F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds that commands wait for a store that does not answer."""
 
@@ -47,6 +49,13 @@ def check_url(url: str) -> str:
     return url
 
 
+def ask(action: Callable[[], T]) -> T:
+    """Return what `action` asks of a store; wait a while for one that does not answer, and say so."""
+    from trmkit.store.retry import persist
+
+    return persist(action, PATIENCE, waiting=lambda error: talk(f"waiting for the store: {error.message}"))
+
+
 @dataclass(frozen=True)
 class StoredRun:
     """A run in a store."""
@@ -63,11 +72,10 @@ def find(options: StorageSection, text: str) -> StoredRun:
     from trmkit.spec.tree import did_you_mean
     from trmkit.store.catalog import matching, runs
     from trmkit.store.open import open_store
-    from trmkit.store.retry import persist
 
     options, text = split_address(options, text)
     store = open_store(options)
-    known = persist(lambda: runs(store), PATIENCE)
+    known = ask(lambda: runs(store))
     found = matching(known, text)
     if not found:
         names = {name for run in known for name in (run.name, run.run_id, run.key)}

@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.trainer.helpers import change, fingerprint, train_alone
 from tools.seaweed import Seaweed
 from trainer import checkpoint
 from trainer.__main__ import main
+from trainer.dist import Stopped
 from trmkit.errors import CheckpointError, StoreError
 from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
@@ -130,8 +132,7 @@ def survive(server: Seaweed, run: RunFile, begin: int, end: int | None, seconds:
 
     def outage() -> None:
         root = RunDirectory.of(run).root
-        while not (root / "metrics.jsonl").is_file():  # training has begun, the probe is over
-            time.sleep(0.01)
+        wait_for(root / "metrics.jsonl")  # training has begun, the probe is over
         server.send(begin) if end is not None else server.stop(begin)
         time.sleep(seconds)
         server.send(end) if end is not None else server.start()
@@ -171,6 +172,53 @@ def test_training_goes_on_without_the_store_and_everything_lands_afterwards(
     if kind == "refused":
         assert "not published yet" in lines
         assert "the store takes files again" in lines
+
+
+def stop_when(sign: Callable[[], bool]) -> None:
+    """Send this process SIGTERM as soon as `sign()`."""
+
+    def wait() -> None:
+        while not sign():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def test_a_run_that_waits_for_its_store_can_be_stopped(
+    s3: str, small_run: RunFile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = change(small_run, f"storage.remote={s3}", "storage.endpoint_url=http://127.0.0.1:9")
+    stop_when(lambda: RunDirectory.of(run).environment.is_file())
+    with pytest.raises(Stopped) as stopped:
+        train_alone(run)
+    assert stopped.value.exit_code == 143
+
+
+def test_a_run_that_publishes_its_last_files_can_be_stopped(
+    breakable: tuple[Seaweed, RunFile], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server, run = breakable
+    run = change(run, "storage.stop_seconds=0.2")
+    server.start()
+    root = RunDirectory.of(run).root
+    gone = threading.Thread(target=lambda: (wait_for(root / "metrics.jsonl"), server.stop(signal.SIGKILL)))
+    gone.start()
+    stop_when((root / "checkpoints" / "step_00000012").is_dir)
+    with pytest.raises(Stopped):
+        train_alone(run)
+    gone.join()
+    assert "not published" in capsys.readouterr().err
+    server.start()
+    assert train_alone(run) == 12
+    assert in_store(run)[1][0] == 12
+    server.stop()
+
+
+def wait_for(path: Path) -> None:
+    """Wait until there is something at `path`."""
+    while not path.exists():
+        time.sleep(0.01)
 
 
 @pytest.mark.full

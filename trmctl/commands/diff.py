@@ -6,7 +6,7 @@ import click
 
 from trmctl.options import output_option, runs_option
 from trmctl.output import data, table
-from trmctl.stores import PATIENCE, storage, store_options
+from trmctl.stores import ask, storage, store_options
 from trmkit.spec.run import RunFile
 
 
@@ -41,7 +41,6 @@ def resolved(text: str, runs: Path, store: str | None, config: str | None, overr
     from trmctl import stores
     from trmkit.errors import StoreError
     from trmkit.spec.load import load, loads
-    from trmkit.store.retry import persist
 
     if Path(text).is_file():
         return load(text)
@@ -52,5 +51,5 @@ def resolved(text: str, runs: Path, store: str | None, config: str | None, overr
         if options.remote is None and not text.startswith("s3://"):
             raise
     found = stores.find(options, text)
-    content = persist(lambda: found.store.read(f"{found.run.key}/run.yaml"), PATIENCE)
+    content = ask(lambda: found.store.read(f"{found.run.key}/run.yaml"))
     return loads(content.decode("utf-8", "replace"), f"{found.store.url}/{found.run.key}/run.yaml")

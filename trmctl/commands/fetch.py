@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from trmctl.output import talk
-from trmctl.stores import PATIENCE, StoredRun, find, storage, store_options
+from trmctl.stores import PATIENCE, StoredRun, ask, find, storage, store_options
 from trmkit.errors import StoreError
 
 
@@ -53,14 +53,13 @@ def bring(found: StoredRun, target: Path, which: str, step: int | None, arrived:
     from trmkit.store.fetch import Fetch
     from trmkit.store.layout import CHECKPOINTS
     from trmkit.store.publish import checkpoints
-    from trmkit.store.retry import persist
     from trmkit.store.take import Wanted, take_checkpoints, take_files
 
     fetch = Fetch(found.store, PATIENCE, arrived, total)
     lines = take_files(fetch, found.run.key, target)
     if which == "report":
         return lines
-    known = persist(lambda: checkpoints(found.store, f"{found.run.key}/{CHECKPOINTS}"), PATIENCE)
+    known = ask(lambda: checkpoints(found.store, f"{found.run.key}/{CHECKPOINTS}"))
     if not known:
         raise StoreError(f"{found.store.url}/{found.run.key}: has no checkpoint yet", next="fetch --report, or wait")
     return lines + take_checkpoints(fetch, known, target, Wanted(which, step))

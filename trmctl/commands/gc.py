@@ -7,7 +7,7 @@ import click
 
 from trmctl.options import output_option
 from trmctl.output import data, table, talk
-from trmctl.stores import PATIENCE, storage, store_options
+from trmctl.stores import ask, storage, store_options
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -32,12 +32,11 @@ def command(
     from trmctl.commands.show import size
     from trmkit.store.garbage import find, remove
     from trmkit.store.open import open_store
-    from trmkit.store.retry import persist
 
     opened = open_store(storage(store, config, overrides))
-    found = persist(lambda: find(opened, "", seconds(older_than)), PATIENCE)
+    found = ask(lambda: find(opened, "", seconds(older_than)))
     if not dry_run:
-        persist(lambda: remove(opened, found), PATIENCE)
+        ask(lambda: remove(opened, found))
     rows = [{"kind": one.kind, "key": one.key, "bytes": one.bytes, "changed": one.changed} for one in found]
     if output != "table":
         data({"removed": not dry_run, "garbage": rows}, output)

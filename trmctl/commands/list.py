@@ -8,7 +8,7 @@ import click
 
 from trmctl.options import output_option
 from trmctl.output import data, table
-from trmctl.stores import PATIENCE, storage, store_options
+from trmctl.stores import ask, storage, store_options
 
 
 @click.command("list")
@@ -41,7 +41,6 @@ def stored_runs(options: Any) -> list[dict[str, Any]]:
     """Return the runs in a store."""
     from trmkit.store.catalog import runs
     from trmkit.store.open import open_store
-    from trmkit.store.retry import persist
 
     opened = open_store(options)
     return [
@@ -49,7 +48,7 @@ def stored_runs(options: Any) -> list[dict[str, Any]]:
             "run": run.key, "name": run.name, "state": run.state, "step": run.step, "total": run.total,
             "metric": run.metric or None, "value": run.value, "updated": run.modified,
         }
-        for run in persist(lambda: runs(opened), PATIENCE)
+        for run in ask(lambda: runs(opened))
     ]  # fmt: skip
 
 

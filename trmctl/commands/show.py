@@ -7,7 +7,7 @@ import click
 
 from trmctl.options import output_option
 from trmctl.output import data, table
-from trmctl.stores import PATIENCE, StoredRun, find, storage, store_options
+from trmctl.stores import StoredRun, ask, find, storage, store_options
 
 
 @click.command("show")
@@ -20,10 +20,8 @@ def command(run: str, store: str | None, config: str | None, overrides: tuple[st
     RUN is a name, an id, NAME/ID, or s3://bucket/prefix/NAME/ID. Every checkpoint that is listed has a manifest that
     fits its name; `trmctl fetch` also compares every byte.
     """
-    from trmkit.store.retry import persist
-
     found = find(storage(store, config, overrides), run)
-    content = persist(lambda: gather(found), PATIENCE)
+    content = ask(lambda: gather(found))
     if output != "table":
         data(content, output)
         return

@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from trmkit.errors import StoreConflictError, StoreDamagedError, StoreError
 from trmkit.store.base import Entry, Store, checked
@@ -18,6 +19,8 @@ from trmkit.store.local import sync
 from trmkit.store.manifest import MANIFEST, Member, check, check_file
 from trmkit.store.publish import Published, damaged, read_manifest
 from trmkit.store.retry import persist
+
+T = TypeVar("T")
 
 PIECE = 8 << 20
 WORKERS = 8
@@ -31,14 +34,16 @@ class Fetch:
     seconds: float
     arrived: Callable[[int], None] = lambda _: None
     total: Callable[[int], None] = lambda _: None
-    stop: threading.Event = field(default_factory=threading.Event)
+    give_up: Callable[[], bool] = lambda: False
+    """Ends the waiting for a store that does not answer."""
+    _failed: bool = False
 
     def folder(self, published: Published, target: Path, *, called: str = MANIFEST) -> Path:
         """Bring a published folder to `target`, which is whole or absent. Returns `target`.
 
         StoreDamagedError: what is in the store is not what its manifest says. Other StoreErrors: it cannot be read.
         """
-        manifest = persist(lambda: read_manifest(self.store, published, called=called), self.seconds)
+        manifest = self._persist(lambda: read_manifest(self.store, published, called=called))
         self.total(manifest.bytes)
         if is_there(target, manifest.files):
             self.arrived(manifest.bytes)
@@ -58,7 +63,7 @@ class Fetch:
     def files(self, key: str, files: Mapping[str, Member], folder: Path) -> None:
         """Bring the files below `key` into `folder`, each under its name once its SHA-256 is right."""
         drafts = [_Draft(folder / name, name, member, checked(f"{key}/{name}")) for name, member in files.items()]
-        self.stop.clear()
+        self._failed = False
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="fetch") as pool:
             try:
                 jobs = [pool.submit(self._begin, pool, draft) for draft in drafts]
@@ -67,7 +72,7 @@ class Fetch:
                         piece.result()
                     self._finish(draft)
             except BaseException:
-                self.stop.set()
+                self._failed = True
                 pool.shutdown(cancel_futures=True)
                 raise
             finally:
@@ -75,7 +80,7 @@ class Fetch:
                     draft.close()
 
     def _manifest(self, published: Published, draft: Path, called: str) -> None:
-        content = persist(lambda: self.store.read(f"{published.key}/{called}"), self.seconds)
+        content = self._persist(lambda: self.store.read(f"{published.key}/{called}"))
         (draft / called).write_bytes(content)
         sync(draft / called)
 
@@ -84,7 +89,7 @@ class Fetch:
         if draft.done():
             self.arrived(draft.expected.bytes)
             return []
-        entry = persist(lambda: self.store.look(draft.key), self.seconds, give_up=self.stop)
+        entry = self._persist(lambda: self.store.look(draft.key))
         if entry is None or entry.size != draft.expected.bytes:
             reason = "is missing" if entry is None else f"has {entry.size:,} bytes instead of {draft.expected.bytes:,}"
             raise damaged(f"{self.store.url}/{draft.key}", reason)
@@ -95,11 +100,14 @@ class Fetch:
     def _piece(self, entry: Entry, draft: "_Draft", piece: int) -> None:
         start, length = piece * PIECE, draft.length(piece)
         try:
-            content = persist(lambda: self.store.read_range(entry, start, length), self.seconds, give_up=self.stop)
+            content = self._persist(lambda: self.store.read_range(entry, start, length))
         except StoreConflictError as error:
             raise damaged(f"{self.store.url}/{entry.key}", "changed while it was read") from error
         draft.put(piece, content)
         self.arrived(length)
+
+    def _persist(self, action: Callable[[], T]) -> T:
+        return persist(action, self.seconds, give_up=lambda: self._failed or self.give_up())
 
     def _finish(self, draft: "_Draft") -> None:
         try:

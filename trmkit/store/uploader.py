@@ -21,7 +21,7 @@ from trmkit.store.layout import CHECKPOINTS, RUN_FILES, SUMMARY, RunDirectory
 from trmkit.store.local import sha256
 from trmkit.store.manifest import MANIFEST
 from trmkit.store.publish import checkpoints, point_to, publish, remove
-from trmkit.store.retry import FIRST_PAUSE, LONGEST_PAUSE
+from trmkit.store.retry import FIRST_PAUSE, GLANCE, LONGEST_PAUSE
 
 FILES_EVERY = 20.0
 """Seconds between two publications of files that change all the time."""
@@ -107,12 +107,19 @@ class Uploader:
         age = {} if self._landed_at is None else {"checkpoint_age_seconds": time.time() - self._landed_at}
         return {"pending_bytes": float(waiting), "failures": float(self._failures), **age}
 
-    def finish(self, seconds: float) -> None:
-        """Publish what waits, for at most `seconds`, and end. StoreError: not everything landed."""
+    def finish(self, seconds: float, hurry: Callable[[], bool] = lambda: False, in_a_hurry: float = 0.0) -> None:
+        """Publish what waits and end, within `seconds`, or within `in_a_hurry` seconds once `hurry()`.
+
+        StoreError: not everything landed.
+        """
         with self._wake:
             self._closing, self._files_due = True, True
             self._wake.notify()
-        self._thread.join(seconds)
+        started, until = time.monotonic(), time.monotonic() + seconds
+        while self._thread.is_alive() and time.monotonic() < until:
+            self._thread.join(GLANCE)
+            if hurry():
+                until, hurry = min(until, time.monotonic() + in_a_hurry), lambda: False
         if self._thread.is_alive():
             self._give_up.set()
             with self._wake:
@@ -121,7 +128,7 @@ class Uploader:
         left = sorted(self.holds())
         if left or self._files_due:
             raise StoreError(
-                f"not published in {self._store.url} within {seconds:.0f} s: "
+                f"not published in {self._store.url} within {time.monotonic() - started:.0f} s: "
                 + (f"checkpoint {', '.join(map(str, left))}" if left else "the files of the run"),
                 next=f"everything is in {self._directory.root}; run again to publish it",
             )

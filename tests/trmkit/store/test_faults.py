@@ -130,7 +130,7 @@ def test_a_hundred_kills_of_the_server_leave_nothing_half(tmp_path: Path, monkey
         def work(folder: Path = folder, number: int = number, content: bytes = content, stop=give_up) -> None:  # type: ignore[no-untyped-def]
             path = folder / f"step_{number + 1:08d}"
             with suppress(StoreUnavailableError):
-                acknowledged.add(persist(lambda: publish(store, RUN, path, content), 60, give_up=stop).name)
+                acknowledged.add(persist(lambda: publish(store, RUN, path, content), 60, give_up=stop.is_set).name)
 
         thread = threading.Thread(target=work)
         thread.start()
