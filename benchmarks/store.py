@@ -18,10 +18,12 @@ from trmkit.store.fetch import Fetch
 from trmkit.store.layout import RunDirectory
 from trmkit.store.open import open_store
 from trmkit.store.publish import checkpoints, publish
-from trmkit.store.uploader import Keep, Status, Uploader
+from trmkit.store.summary import Status
+from trmkit.store.uploader import Keep, Uploader
 
 RUNS = 1000
 MIB = 1 << 20
+KEY = "run/0123abcd"
 
 
 def main() -> None:
@@ -44,9 +46,9 @@ def measure(folder: Path) -> None:
     directory = RunDirectory(folder / "run" / "0123abcd")
     path = make(directory, 1, 100 * MIB)
     content = (path / "manifest.json").read_bytes()
-    out = seconds(lambda: publish(store, f"{directory.key}/checkpoints", path, content))
-    again = seconds(lambda: publish(store, f"{directory.key}/checkpoints", path, content))
-    (one,) = checkpoints(store, f"{directory.key}/checkpoints")
+    out = seconds(lambda: publish(store, f"{KEY}/checkpoints", path, content))
+    again = seconds(lambda: publish(store, f"{KEY}/checkpoints", path, content))
+    (one,) = checkpoints(store, f"{KEY}/checkpoints")
     back = seconds(lambda: Fetch(store, 10).folder(one, folder / "here" / "step_00000001"))
     print(f"100 MiB: out {100 / out:.0f} MiB/s, again, with nothing to send, {again:.2f} s, in {100 / back:.0f} MiB/s")
     step_beside_an_upload(folder, directory, store)
@@ -65,7 +67,7 @@ def step_beside_an_upload(folder: Path, directory: RunDirectory, store: object) 
 
     alone = middle([seconds(step) for _ in range(200)])
     make(directory, 2, 200 * MIB)
-    uploader = Uploader(store, directory, Keep(2), {}, Status(), print)  # type: ignore[arg-type]
+    uploader = Uploader(store, KEY, directory, Keep(2), {}, Status(), print)  # type: ignore[arg-type]
     handed_over = seconds(lambda: uploader.checkpoint(2, Status("training", 2, 9)))
     beside = []
     while 2 in uploader.holds():

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from types import FrameType
 from trmkit.errors import SpecError, TrmError
 from trmkit.spec.load import load
 from trmkit.spec.run import RunFile
-from trmkit.store.layout import RunDirectory
+from trmkit.store.layout import RUN_ID, RunDirectory
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -116,9 +115,6 @@ def add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
 
-RUN_ID = re.compile("[0-9a-f]{8}")
-
-
 def open_run(options: argparse.Namespace) -> tuple[RunFile, RunDirectory]:
     """Return the run, and where it lives: around its file if that is a run's own, else where the run file says."""
     run = load(options.run, options.set)
@@ -180,7 +176,7 @@ def report(options: argparse.Namespace) -> int:
     remote = Remote(run, directory)
     remote.bring("last")
     print(write_report(directory))
-    remote.publish_results("scored" if directory.evaluation.is_file() else "trained")
+    remote.publish_results(scored=directory.evaluation.is_file())
     return 0
 
 

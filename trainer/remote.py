@@ -6,7 +6,9 @@ Only the first process talks to the store. A run without `storage.remote` has no
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from trainer import checkpoint
@@ -14,16 +16,18 @@ from trainer.dist import World
 from trainer.progress import say
 from trmkit.errors import CheckpointError, StoreUnavailableError
 from trmkit.spec.run import RunFile
+from trmkit.store import summary as summaries
 from trmkit.store.base import Store
 from trmkit.store.fetch import Fetch, newest_whole
-from trmkit.store.layout import CHECKPOINTS, RUN_FILES, RunDirectory
+from trmkit.store.layout import CHECKPOINTS, RUN_FILES, RunDirectory, store_key
 from trmkit.store.local import sha256
-from trmkit.store.manifest import Member
 from trmkit.store.open import open_store
 from trmkit.store.probe import probe
 from trmkit.store.publish import Published, checkpoints
 from trmkit.store.retry import persist
-from trmkit.store.uploader import Keep, Status, Uploader, publish_files, read_summary
+from trmkit.store.summary import Status, Summary
+from trmkit.store.take import take_files
+from trmkit.store.uploader import Keep, Uploader, best_step, publish_files
 
 T = TypeVar("T")
 
@@ -34,6 +38,7 @@ class Remote:
     def __init__(self, run: RunFile, directory: RunDirectory, stopped: Callable[[], bool] = lambda: False) -> None:
         """Open the store; nothing is sent yet. Waiting ends when `stopped()`. StoreError: it may not be used."""
         self._run, self._directory, self._stopped = run, directory, stopped
+        self._key = store_key(run, directory)
         self._store: Store = open_store(run.storage)
         self._seconds = 60 * run.storage.patience_minutes
         self._fetch = Fetch(self._store, self._seconds, give_up=stopped)
@@ -48,65 +53,53 @@ class Remote:
         for finding in self._persist(lambda: probe(self._store)):
             say(finding)
         here = checkpoint.newest(self._directory.checkpoints)
-        ahead = [one for one in self._published() if here is None or one.step > here.step]
-        if not ahead:
-            return
         refused: list[str] = []
-        brought = newest_whole(self._fetch, ahead, self._directory.checkpoints, refused)
-        for reason in refused:
-            say(f"not used: {reason}")
-        if brought is not None:
-            say(f"brought step {brought.step} from {self._store.url}/{brought.key}")
-            self.bring_files()
-        elif here is None:
+        ahead = [one for one in self._published() if here is None or one.step > here.step]
+        if ahead and self._bring(ahead, refused) is None and here is None:
             raise CheckpointError(
                 f"no checkpoint of this run in {self._store.url} is whole:\n    " + "\n    ".join(refused),
-                next=f"delete {self._store.url}/{self._directory.key} to start from the beginning",
+                next=f"delete {self._store.url}/{self._key} to start from the beginning",
             )
+        self._bring_files()
 
-    def bring(self, which: str) -> None:
-        """Bring the `last` or the `best` checkpoint and the run's files, unless a checkpoint is here already."""
-        if checkpoint.steps(self._directory.checkpoints) and not (which == "best" and self._best_is_missing()):
-            return
+    def bring(self, which: str, count: int = 1) -> None:
+        """Bring what is to be scored: the `count` newest checkpoints, and the best one if `which` is `best`.
+
+        Those that are here, whole, are not brought again. What is not whole is said and not used.
+        """
         found = self._published()
         refused: list[str] = []
-        brought = newest_whole(self._fetch, found, self._directory.checkpoints, refused)
-        if brought is None:
-            return
-        self.bring_files()
-        best = checkpoint.verify(self._directory.checkpoints / f"step_{brought.step:08d}").about.get("best")
-        if isinstance(best, dict) and isinstance(best.get("step"), int):
-            if which == "best":
-                newest_whole(self._fetch, _of_step(found, best["step"]), self._directory.checkpoints, refused)
-            checkpoint.write_best(self._directory.checkpoints, best)
-
-    def bring_files(self) -> None:
-        """Bring the files of the run that are not here, verified; those that change right now are left out."""
-        summary = self._persist(lambda: read_summary(self._store, self._directory.key)) or {}
-        listed = summary.get("files")
-        for name, entry in listed.items() if isinstance(listed, dict) else ():
-            if name not in RUN_FILES or (self._directory.root / name).exists():
-                continue
-            with suppress(KeyError, TypeError, CheckpointError):
-                member = Member(int(entry["bytes"]), str(entry["sha256"]))
-                self._fetch.files(self._directory.key, {name: member}, self._directory.root)
+        steps = sorted({one.step for one in found}, reverse=True)
+        here = checkpoint.newest(self._directory.checkpoints)
+        if here is None or (steps and steps[0] > here.step):
+            here = self._bring(found, refused) or here
+        for step in steps[1:count]:
+            self._bring(_of_step(found, step), refused)
+        best = best_step(here.about) if here is not None else None
+        if here is not None and best is not None and which == "best":
+            self._bring(_of_step(found, best), refused)
+            checkpoint.write_best(self._directory.checkpoints, here.about["best"])
+        self._bring_files()
 
     def begin(self, status: Status) -> None:
         """Publish in the background from now on; the newest checkpoint here goes first, should it not be there."""
         keep = self._run.train.checkpoint
+        kept = Keep(keep.keep, keep.keep_every)
         self._uploader = Uploader(
-            self._store, self._directory, Keep(keep.keep, keep.keep_every), about(self._directory), status, say
+            self._store, self._key, self._directory, kept, about(self._run, self._directory), status, say
         )
         if status.step:
             self._uploader.checkpoint(status.step, status)
 
     def saved(self, status: Status) -> None:
-        """Publish the checkpoint just saved, if it is time for one, it is the best, or the last."""
-        minutes = self._run.train.checkpoint.upload_every_minutes
+        """Publish the checkpoint just saved, if it is time for one, or it is one that has to stay."""
+        keep = self._run.train.checkpoint
+        minutes = keep.upload_every_minutes
         due = minutes is not None and time.monotonic() - self._published_at >= 60 * minutes
+        stays = status.best_step == status.step or Keep(keep.keep, keep.keep_every).stays(status.step)
         if self._uploader is None:
             return
-        if status.step and (due or status.best_step == status.step or status.state != "training"):
+        if status.step and (due or stays or status.state != "training"):
             self._published_at = time.monotonic()
             self._uploader.checkpoint(status.step, status)
         else:
@@ -134,22 +127,37 @@ class Remote:
             short = self._run.storage.stop_seconds
             self._uploader.finish(short if shortly else self._seconds, self._stopped, short)
 
-    def publish_results(self, state: str) -> None:
-        """Publish the files of the run now, with its final score if there is one."""
-        summary = self._persist(lambda: read_summary(self._store, self._directory.key)) or {}
-        known = {name: summary[name] for name in ("step", "total", "metric", "value", "best_step") if name in summary}
-        status = Status(**(known | _final_score(self._run, self._directory) | {"state": state}))
-        self._persist(lambda: publish_files(self._store, self._directory, status, about(self._directory)))
+    def publish_results(self, *, scored: bool) -> None:
+        """Publish the files of the run now; with its score if the whole test set was `scored`. The step never falls."""
+        known = (self._persist(lambda: summaries.read(self._store, self._key)) or Summary()).status
+        status = _with_score(known, self._run, self._directory) if scored else known
+        origin = about(self._run, self._directory)
+        self._persist(lambda: publish_files(self._store, self._key, self._directory, status, origin))
+
+    def _bring(self, candidates: list[Published], refused: list[str]) -> checkpoint.Checkpoint | None:
+        """Bring the first of `candidates` that is whole; say which are not, and where it comes from."""
+        before = len(refused)
+        known = set(checkpoint.steps(self._directory.checkpoints))
+        brought = newest_whole(self._fetch, candidates, self._directory.checkpoints, refused)
+        for reason in refused[before:]:
+            say(f"not used: {reason}")
+        if brought is None:
+            return None
+        if brought.step not in known:
+            say(f"brought step {brought.step} from {self._store.url}/{brought.key}")
+        return checkpoint.verify(self._directory.checkpoints / f"step_{brought.step:08d}")
+
+    def _bring_files(self) -> None:
+        """Bring the files of the run that are not here."""
+        missing = [name for name in RUN_FILES if not (self._directory.root / name).exists()]
+        for line in take_files(self._fetch, self._key, self._directory.root, missing)[1:]:
+            say(line)
 
     def _published(self) -> list[Published]:
-        parent = f"{self._directory.key}/{CHECKPOINTS}"
-        return self._persist(lambda: checkpoints(self._store, parent))
+        return self._persist(lambda: checkpoints(self._store, f"{self._key}/{CHECKPOINTS}"))
 
     def _persist(self, action: Callable[[], T]) -> T:
         return persist(action, self._seconds, give_up=self._stopped, waiting=_say_waiting)
-
-    def _best_is_missing(self) -> bool:
-        return checkpoint.read_best(self._directory.checkpoints) is None
 
 
 def open_remote(
@@ -161,44 +169,46 @@ def open_remote(
 
 @contextmanager
 def remote_results(run: RunFile, directory: RunDirectory, world: World, which: str) -> Iterator[None]:
-    """Have what a `with` block needs from the run's store, if it has one, and publish what the block leaves."""
+    """Have what a `with` block scores from the run's store, if it has one, and publish what the block leaves."""
     with world.together():
         remote = open_remote(run, directory, world)
         if remote is not None:
-            remote.bring(which)
+            remote.bring(which, run.evaluate.ensemble or 1)
+    before = _changed(directory.evaluation)
     yield
     with world.together():
         if remote is not None:
-            remote.publish_results("scored")
+            remote.publish_results(scored=_changed(directory.evaluation) != before)
 
 
-def about(directory: RunDirectory) -> dict[str, Any]:
+def about(run: RunFile, directory: RunDirectory) -> dict[str, str]:
     """Return where what is published comes from: version, commit, image, and the SHA-256 of the run file."""
     try:
         environment = json.loads(directory.environment.read_bytes())
     except (OSError, ValueError):
         environment = {}
-    known = {name: environment[name] for name in ("version", "commit", "image") if environment.get(name)}
+    known = {name: str(environment[name]) for name in ("version", "commit", "image") if environment.get(name)}
     config = {"config_sha256": sha256(directory.run_file)} if directory.run_file.is_file() else {}
-    return {"run": directory.key, **known, **config}
-
-
-def _final_score(run: RunFile, directory: RunDirectory) -> dict[str, Any]:
-    try:
-        scored = json.loads(directory.evaluation.read_bytes())
-        metric = run.evaluate.best_metric
-        return {
-            "step": int(scored["step"]),
-            "total": int(scored["total"]),
-            "metric": metric,
-            "value": float(scored["sets"]["test"][metric]),
-        }
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+    return {"run": store_key(run, directory), **known, **config}
 
 
 def _of_step(found: list[Published], step: int) -> list[Published]:
     return [one for one in found if one.step == step]
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+def _with_score(known: Status, run: RunFile, directory: RunDirectory) -> Status:
+    try:
+        scored: Any = json.loads(directory.evaluation.read_bytes())
+        metric = run.evaluate.best_metric
+        value = float(scored["sets"]["test"][metric])
+        step, total = max(known.step, int(scored["step"])), max(known.total, int(scored["total"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return known
+    return replace(known, state="scored", step=step, total=total, metric=metric, value=value)
 
 
 def _say_waiting(error: StoreUnavailableError) -> None:

@@ -24,7 +24,7 @@ from trainer.state import TrainState, Update, make_model, total_steps
 from trmkit.errors import CheckpointError, StoreError, StoreUnavailableError, TrainError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
-from trmkit.store.uploader import Status
+from trmkit.store.summary import Status
 
 
 def train(run: RunFile, directory: RunDirectory, world: World) -> int:
@@ -223,7 +223,7 @@ class Session:
         """Return what a checkpoint says of where it comes from."""
         scores = self.scores if self.state.evaluated == self.state.step else {}
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        return {**about(self.directory), "created": created, "best": self.state.best, "scores": scores}
+        return {**about(self.state.run, self.directory), "created": created, "best": self.state.best, "scores": scores}
 
     def _refuse_what_is_not_finite(self) -> None:
         bad = self.state.world.largest(int(self.state.bad_step))

@@ -34,7 +34,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     )
     content = Table(*header, box=None, pad_edge=False, show_edge=False, header_style="bold")
     for row in rows:
-        content.add_row(*row)
+        content.add_row(*(plain(cell) for cell in row))
     with console.capture() as capture:
         console.print(content)
     click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
@@ -42,4 +42,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def talk(text: str) -> None:
     """Say something to the person, on stderr."""
-    click.echo(text, err=True)
+    click.echo(plain(text), err=True)
+
+
+def plain(text: str) -> str:
+    """Return `text` without characters that steer a terminal: some of it comes from stores, which others may write."""
+    return "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

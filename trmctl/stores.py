@@ -1,7 +1,9 @@
 """From what a person types to a run in a store."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -14,6 +16,7 @@ from trmkit.store.catalog import Listed
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
+NAME = re.compile(r"[a-z][-a-z0-9]{0,49}")
 PATIENCE = 30.0
 """Seconds that commands wait for a store that does not answer."""
 
@@ -71,12 +74,11 @@ def find(options: StorageSection, text: str) -> StoredRun:
     """
     from trmkit.spec.tree import did_you_mean
     from trmkit.store.catalog import matching, runs
-    from trmkit.store.open import open_store
 
     options, text = split_address(options, text)
-    store = open_store(options)
+    store = opened(options)
     known = ask(lambda: runs(store))
-    found = matching(known, text)
+    found = matching(known, text) or ask(lambda: unlisted(store, text))
     if not found:
         names = {name for run in known for name in (run.name, run.run_id, run.key)}
         listed = ", ".join(sorted({run.name for run in known})[:20]) or "none yet"
@@ -89,9 +91,37 @@ def find(options: StorageSection, text: str) -> StoredRun:
     return StoredRun(store, found[0])
 
 
+def opened(options: StorageSection) -> Store:
+    """Return the store of the options. Raises StoreError: there is none, or it is a folder that is not there."""
+    from trmkit.store.open import open_store
+
+    if options.remote is not None and not options.remote.startswith("s3://") and not Path(options.remote).is_dir():
+        raise StoreError(f"{options.remote}: no such folder", next="check --store, TRM_STORE or storage.remote")
+    return open_store(options)
+
+
+def unlisted(store: Store, text: str) -> list[Listed]:
+    """Return the run `name/id` although the index has no line of it: it died early, or the line was lost."""
+    from trmkit.store import summary as summaries
+    from trmkit.store.layout import CHECKPOINTS, RUN_ID
+    from trmkit.store.publish import checkpoints
+
+    name, _, run_id = text.partition("/")
+    if not NAME.fullmatch(name) or not RUN_ID.fullmatch(run_id):
+        return []
+    known, there = summaries.read(store, text), checkpoints(store, f"{text}/{CHECKPOINTS}")
+    if known is None and not there:
+        return []
+    now = (known or summaries.Summary()).status
+    step = max(now.step, there[0].step if there else 0)
+    return [Listed(name, run_id, now.state, step, now.total, now.metric, now.value, 0.0)]
+
+
 def split_address(options: StorageSection, text: str) -> tuple[StorageSection, str]:
     """Take `s3://bucket/prefix/name/id` apart into the store and the run."""
     if not text.startswith("s3://"):
         return options, text
     url, name, run_id = text.rstrip("/").rsplit("/", 2)
+    if url in ("s3:", "s3:/"):
+        raise click.UsageError(f"{text!r} is not s3://bucket/prefix/NAME/ID")
     return StorageSection.model_validate({**options.model_dump(), "remote": check_url(url)}), f"{name}/{run_id}"

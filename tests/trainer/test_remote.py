@@ -22,7 +22,7 @@ from trmkit.spec.run import RunFile
 from trmkit.store.base import Store
 from trmkit.store.catalog import runs
 from trmkit.store.fetch import Fetch, newest_whole
-from trmkit.store.layout import RunDirectory
+from trmkit.store.layout import RunDirectory, store_key
 from trmkit.store.open import open_store
 from trmkit.store.publish import checkpoints
 
@@ -34,10 +34,15 @@ def published(request: pytest.FixtureRequest, small_run: RunFile, tmp_path: Path
     return change(small_run, f"storage.remote={remote}", "storage.patience_minutes=0.5")
 
 
+def key_of(run: RunFile) -> str:
+    """Return where a run lives in its store."""
+    return store_key(run, RunDirectory.of(run))
+
+
 def in_store(run: RunFile) -> tuple[Store, list[int]]:
     """Return the store of a run, and the steps of its checkpoints there, the newest first."""
     store = open_store(run.storage)
-    return store, [one.step for one in checkpoints(store, f"{RunDirectory.of(run).key}/checkpoints")]
+    return store, [one.step for one in checkpoints(store, f"{key_of(run)}/checkpoints")]
 
 
 def test_a_run_is_published_as_it_goes(published: RunFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +69,7 @@ def test_another_machine_goes_on_bit_for_bit(published: RunFile, small_run: RunF
     first = change(published, f"storage.path={tmp_path / 'first'}")
     train_alone(first)
     store, _ = in_store(first)
-    for one in checkpoints(store, f"{RunDirectory.of(first).key}/checkpoints"):
+    for one in checkpoints(store, f"{key_of(first)}/checkpoints"):
         if one.step > 8:  # as if the machine had died here
             store.delete([f"{one.key}/manifest.json"])
     second = change(published, f"storage.path={tmp_path / 'second'}")
@@ -85,7 +90,7 @@ def test_evaluation_and_report_happen_on_another_machine(published: RunFile, tmp
     shutil.rmtree(tmp_path / "elsewhere" / "small" / RunDirectory.of(elsewhere).root.name / "checkpoints")
     assert main(["report", str(file)]) == 0
     store, _ = in_store(published)
-    summary = json.loads(store.read(f"{RunDirectory.of(published).key}/run.json"))
+    summary = json.loads(store.read(f"{key_of(published)}/run.json"))
     assert {"eval.json", "report.html"} <= set(summary["files"])
     assert runs(store)[0].state == "scored"
 
@@ -117,7 +122,7 @@ def test_a_store_that_cannot_be_used_stops_the_run_before_it_starts(s3: str, sma
 def test_a_store_in_which_nothing_is_whole_is_not_overwritten_by_a_new_start(published: RunFile) -> None:
     train_alone(published)
     store, _ = in_store(published)
-    for entry in store.keys(RunDirectory.of(published).key):
+    for entry in store.keys(key_of(published)):
         if entry.key.endswith("state.json"):
             store.write(entry.key, b"damaged")
     shutil.rmtree(RunDirectory.of(published).root)
@@ -145,7 +150,7 @@ def survive(server: Seaweed, run: RunFile, begin: int, end: int | None, seconds:
     thread.join()
     store, steps = in_store(run)
     assert steps[0] == 12
-    newest = checkpoints(store, f"{RunDirectory.of(run).key}/checkpoints")
+    newest = checkpoints(store, f"{key_of(run)}/checkpoints")
     assert newest_whole(Fetch(store, 5), newest, RunDirectory.of(run).root / "again", []) == newest[0]
     server.stop()
     return landed - back[0]

@@ -23,7 +23,7 @@ from trmkit.errors import CheckpointError
 from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
 from trmkit.store.fetch import Fetch, newest_whole
-from trmkit.store.layout import RunDirectory
+from trmkit.store.layout import RunDirectory, store_key
 from trmkit.store.open import open_store
 from trmkit.store.publish import checkpoints
 
@@ -99,7 +99,7 @@ def test_two_hundred_kills_of_a_run_that_is_published_leave_no_trace(
     wanted = fingerprint(RunDirectory.of(expected).checkpoints)
     assert fingerprint(directory.checkpoints) == wanted
     store = open_store(killed.storage)
-    newest = checkpoints(store, f"{directory.key}/checkpoints")
+    newest = checkpoints(store, f"{store_key(killed, directory)}/checkpoints")
     newest_whole(Fetch(store, 10), newest, tmp_path / "fetched", [])
     assert fingerprint(tmp_path / "fetched") == wanted
 

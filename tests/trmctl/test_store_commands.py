@@ -11,14 +11,15 @@ import pytest
 
 from tests.trmctl.conftest import Run
 from tools.seaweed import Seaweed
-from trmkit.spec.load import dump, loads
+from trmkit.spec.load import dump, load, loads
 from trmkit.spec.storage import StorageSection
 from trmkit.store import manifest as manifests
 from trmkit.store.base import Store
 from trmkit.store.folder import FolderStore
-from trmkit.store.layout import RunDirectory
+from trmkit.store.layout import RunDirectory, store_key
 from trmkit.store.open import open_store
-from trmkit.store.uploader import Keep, Status, Uploader
+from trmkit.store.summary import Status
+from trmkit.store.uploader import Keep, Uploader
 
 
 def make_run(folder: Path, seed: int = 0, name: str = "demo") -> RunDirectory:
@@ -41,10 +42,15 @@ def make_run(folder: Path, seed: int = 0, name: str = "demo") -> RunDirectory:
     return directory
 
 
+def key_of(directory: RunDirectory) -> str:
+    """Return where the run lives in a store."""
+    return store_key(load(directory.run_file), directory)
+
+
 def publish(store: Store, directory: RunDirectory) -> None:
     """Publish a run whole."""
     status = Status("trained", 30, 30, "exact_accuracy", 0.75, best_step=10)
-    made = Uploader(store, directory, Keep(5), {"run": directory.key, "version": "0.1.0"}, status, print)
+    made = Uploader(store, key_of(directory), directory, Keep(5), {"version": "0.1.0"}, status, print)
     for step in (10, 20, 30):
         made.checkpoint(step, status)
         while made.holds():
@@ -72,7 +78,7 @@ def test_a_run_is_listed_shown_and_fetched(trmctl: Run, address: str, tmp_path: 
     assert "every SHA-256 right" in got.err
     assert "version: 0.1.0" in got.err
     folder = Path(got.out.strip())
-    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best.json", "step_00000030"]
+    assert sorted(path.name for path in (folder / "checkpoints").glob("[!.]*")) == ["best.json", "step_00000030"]
     assert (folder / "report.html").read_text() == "<p>report</p>"
     assert trmctl("fetch", "demo", "--best", "--store", address, "--to", "got").code == 0
     assert (folder / "checkpoints" / "step_00000010" / "model.safetensors").is_file()
@@ -117,13 +123,13 @@ def test_files_outside_the_target_are_never_written(trmctl: Run, tmp_path: Path)
     store = FolderStore(tmp_path / "share")
     directory = make_run(tmp_path / "made")
     publish(store, directory)
-    summary = json.loads(store.read(f"{directory.key}/run.json"))
-    entry = summary["files"]["report.html"]
+    summary = json.loads(store.read(f"{key_of(directory)}/run.json"))
+    entry = summary["files"]["report.html"]  # a list of what the file may be
     for name in ("../../../evil", "/tmp/evil", "checkpoints/../../evil", ".bashrc", "run.sh"):
         summary["files"][name] = entry
-    store.write(f"{directory.key}/run.json", json.dumps(summary).encode())
+    store.write(f"{key_of(directory)}/run.json", json.dumps(summary).encode())
     assert trmctl("fetch", "demo", "--store", str(tmp_path / "share"), "--to", "got").code == 0
-    found = {path.name for path in Path("got").rglob("*") if path.is_file()}
+    found = {path.name for path in Path("got").rglob("[!.]*") if path.is_file()}
     assert found == {"run.yaml", "metrics.jsonl", "report.html", "model.safetensors", "manifest.json", "best.json"}
     assert not list(tmp_path.rglob("*evil*"))
 
@@ -173,3 +179,71 @@ def test_no_secret_is_said_kept_or_sent(
         sent = [store.read(entry.key).decode("latin-1") for entry in store.keys("")]
         assert not [form for form in forms for text in said + kept + sent if form in text]
     shutil.rmtree(tmp_path / "made")
+
+
+def test_two_ways_to_say_which_checkpoint_are_refused(trmctl: Run, address: str) -> None:
+    done = trmctl("fetch", "demo", "--step", "10", "--best", "--store", address)
+    assert done.code == 2
+    assert "ask for different things" in done.err
+
+
+def test_all_of_a_run_that_is_not_whole_is_brought_as_far_as_it_is_and_ends_with_1(trmctl: Run, tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "share")
+    publish(store, make_run(tmp_path / "made"))
+    (key,) = [entry.key for entry in store.keys("demo/") if "00020-" in entry.key and "safetensors" in entry.key]
+    store.write(key, os.urandom(1000))
+    done = trmctl("fetch", "demo", "--all", "--store", str(tmp_path / "share"), "--to", "got")
+    assert done.code == 1
+    assert "not every checkpoint" in done.err
+    assert len(list(Path("got").glob("demo/*/checkpoints/step_*"))) == 2
+
+
+def test_a_run_whose_line_in_the_index_is_lost_is_found_by_name_and_id(trmctl: Run, address: str) -> None:
+    store = open_store(StorageSection(remote=address))
+    (line,) = [entry.key for entry in store.keys("_index/")]
+    store.delete([line])
+    run = "/".join(line.split("/")[1:3])
+    assert trmctl("fetch", "demo", "--store", address).code == 1
+    assert trmctl("fetch", run, "--store", address, "--to", "got").code == 0
+    assert f"{run}" in trmctl("show", run, "--store", address).out
+
+
+def test_a_file_that_fits_no_version_does_not_keep_the_checkpoints_away(trmctl: Run, address: str) -> None:
+    store = open_store(StorageSection(remote=address))
+    (key,) = [entry.key for entry in store.keys("demo/") if entry.key.endswith("metrics.jsonl")]
+    store.write(key, b"something else")
+    done = trmctl("fetch", "demo", "--store", address, "--to", "got")
+    assert done.code == 0
+    assert "not brought" in done.err
+    assert list(Path("got").glob("demo/*/checkpoints/step_00000030"))
+
+
+def test_a_store_cannot_steer_the_terminal(trmctl: Run, tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "share")
+    directory = make_run(tmp_path / "made")
+    path = directory.checkpoints / "step_00000030"
+    about = {"created": "\x1b]0;owned\x07", "version": "\x1b[31m1"}
+    files = manifests.read(path).files
+    (path / "manifest.json").write_text(manifests.write(30, files, about))
+    publish(store, directory)
+    for command in (["show", "demo"], ["fetch", "demo", "--to", "got"]):
+        done = trmctl(*command, "--store", str(tmp_path / "share"))
+        assert done.code == 0
+        assert "\x1b" not in done.out + done.err
+
+
+def test_an_address_that_is_no_run_is_a_wrong_use(trmctl: Run) -> None:
+    assert trmctl("fetch", "s3://bucket/a").code == 2
+    done = trmctl("list", "--store", "no/such/folder")
+    assert done.code == 1
+    assert "no such folder" in done.err
+
+
+def test_a_secret_in_the_address_of_the_endpoint_is_not_repeated(
+    trmctl: Run, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://user:canarysecret@127.0.0.1:9")
+    done = trmctl("list", "--store", s3)
+    assert done.code == 1
+    assert "a name or a password in its address" in done.err
+    assert "canarysecret" not in done.err

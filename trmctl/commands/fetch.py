@@ -16,9 +16,7 @@ from trmkit.errors import StoreError
 @click.argument("run")
 @store_options
 @click.option("--best", "which", flag_value="best", help="The checkpoint with the best score.")
-@click.option(
-    "--last", "which", flag_value="last", default="last", help="The newest checkpoint that is whole [default]."
-)
+@click.option("--last", "which", flag_value="last", help="The newest checkpoint that is whole [default].")
 @click.option("--step", type=click.IntRange(0), metavar="N", help="The checkpoint of this update.")
 @click.option("--report", "which", flag_value="report", help="Only the files: run file, numbers, scores, report.")
 @click.option("--all", "which", flag_value="all", help="The files and every checkpoint.")
@@ -28,7 +26,7 @@ def command(
     store: str | None,
     config: str | None,
     overrides: tuple[str, ...],
-    which: str,
+    which: str | None,
     step: int | None,
     to: str | None,
 ) -> None:
@@ -38,11 +36,13 @@ def command(
     name. An interrupted fetch goes on where it stopped when it is given again. RUN is a name, an id, NAME/ID, or
     s3://bucket/prefix/NAME/ID.
     """
+    if step is not None and which is not None:
+        raise click.UsageError(f"--step and --{which} ask for different things")
     options = storage(store, config, overrides)
     found = find(options, run)
     target = Path(to or options.path) / found.run.name / found.run.run_id
     with progress() as (arrived, total):
-        brought = bring(found, target, "step" if step is not None else which, step, arrived, total)
+        brought = bring(found, target, "step" if step is not None else which or "last", step, arrived, total)
     for line in brought:
         talk(line)
     click.echo(target)

@@ -7,7 +7,7 @@ import click
 
 from trmctl.options import output_option
 from trmctl.output import data, table, talk
-from trmctl.stores import ask, storage, store_options
+from trmctl.stores import ask, opened, storage, store_options
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -31,12 +31,11 @@ def command(
     from trmctl.commands.list import age
     from trmctl.commands.show import size
     from trmkit.store.garbage import find, remove
-    from trmkit.store.open import open_store
 
-    opened = open_store(storage(store, config, overrides))
-    found = ask(lambda: find(opened, "", seconds(older_than)))
+    place = opened(storage(store, config, overrides))
+    found = ask(lambda: find(place, "", seconds(older_than)))
     if not dry_run:
-        ask(lambda: remove(opened, found))
+        ask(lambda: remove(place, found))
     rows = [{"kind": one.kind, "key": one.key, "bytes": one.bytes, "changed": one.changed} for one in found]
     if output != "table":
         data({"removed": not dry_run, "garbage": rows}, output)

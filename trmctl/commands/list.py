@@ -8,7 +8,7 @@ import click
 
 from trmctl.options import output_option
 from trmctl.output import data, table
-from trmctl.stores import ask, storage, store_options
+from trmctl.stores import ask, opened, storage, store_options
 
 
 @click.command("list")
@@ -40,15 +40,14 @@ def command(pattern: str, store: str | None, config: str | None, overrides: tupl
 def stored_runs(options: Any) -> list[dict[str, Any]]:
     """Return the runs in a store."""
     from trmkit.store.catalog import runs
-    from trmkit.store.open import open_store
 
-    opened = open_store(options)
+    store = opened(options)
     return [
         {
             "run": run.key, "name": run.name, "state": run.state, "step": run.step, "total": run.total,
             "metric": run.metric or None, "value": run.value, "updated": run.modified,
         }
-        for run in ask(lambda: runs(opened))
+        for run in ask(lambda: runs(store))
     ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from trmctl.options import output_option
-from trmctl.output import data, table
+from trmctl.output import data, plain, table
 from trmctl.stores import StoredRun, ask, find, storage, store_options
 
 
@@ -27,7 +27,7 @@ def command(run: str, store: str | None, config: str | None, overrides: tuple[st
         return
     for name, value in content.items():
         if name not in ("checkpoints", "files") and value is not None:
-            click.echo(f"{name:<15} {value}")
+            click.echo(plain(f"{name:<15} {value}"))
     click.echo()
     table(
         ["CHECKPOINT", "SIZE", "CREATED", "SCORES", ""],
@@ -41,11 +41,10 @@ def command(run: str, store: str | None, config: str | None, overrides: tuple[st
 
 def gather(found: StoredRun) -> dict[str, Any]:
     """Return what the store knows of a run."""
-    from trmkit.store.uploader import read_summary
+    from trmkit.store import summary as summaries
 
-    summary = read_summary(found.store, found.run.key) or {}
+    summary = summaries.read(found.store, found.run.key) or summaries.Summary()
     run = found.run
-    files = summary.get("files", {})
     return {
         "run": run.key,
         "address": f"{found.store.url}/{run.key}",
@@ -54,11 +53,11 @@ def gather(found: StoredRun) -> dict[str, Any]:
         "total": run.total,
         "metric": run.metric or None,
         "value": run.value,
-        "best_step": summary.get("best_step"),
+        "best_step": summary.status.best_step,
         "updated": time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(run.modified)),
-        **{name: summary.get(name) for name in ("version", "commit", "image", "config_sha256")},
-        "checkpoints": listed(found, summary.get("best_step")),
-        "files": {name: entry.get("bytes", 0) for name, entry in files.items() if isinstance(entry, dict)},
+        **{name: summary.about.get(name) for name in ("version", "commit", "image", "config_sha256")},
+        "checkpoints": listed(found, summary.status.best_step),
+        "files": {name: versions[0].bytes for name, versions in summary.files.items() if versions},
     }
 
 

@@ -24,6 +24,8 @@ class Entry(NamedTuple):
     """Changes with the content."""
     modified: float
     """Seconds since 1970."""
+    md5: str = ""
+    """MD5 of the content, or of the MD5s of its parts and their number, where `look` can know it."""
 
 
 @dataclass(frozen=True)

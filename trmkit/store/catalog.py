@@ -6,15 +6,17 @@ fetched or resumed is decided by manifests that verify.
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
+from trmkit.errors import StoreError
 from trmkit.store.base import Store
 from trmkit.store.layout import INDEX
 
 STATES = ("training", "stopped", "trained", "scored", "failed")
 _KEY = re.compile(
     rf"{INDEX}/(?P<name>[a-z][-a-z0-9]*)/(?P<id>[0-9a-f]{{8}})/"
-    r"(?P<state>[a-z]+),(?P<step>\d{1,15}),(?P<total>\d{1,15}),(?P<metric>[a-z_0-9]*),(?P<value>[-+0-9.e]*)"
+    r"(?P<state>[a-z]+),(?P<step>\d{1,15}),(?P<total>\d{1,15}),(?P<metric>[a-z_0-9]*),(?P<value>[-+0-9.a-z]{0,24})"
 )
 
 
@@ -50,7 +52,8 @@ def announce(store: Store, run: Listed) -> None:
     new = index_key(run)
     before = [entry.key for entry in store.keys(f"{INDEX}/{run.key}/")]
     store.write(new, b"")
-    store.delete(key for key in before if key != new)
+    with suppress(StoreError):  # without the right to delete, the newest line counts
+        store.delete(key for key in before if key != new)
 
 
 def runs(store: Store) -> list[Listed]:

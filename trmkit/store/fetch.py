@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from trmkit.errors import StoreConflictError, StoreDamagedError, StoreError
 from trmkit.store.base import Entry, Store, checked
-from trmkit.store.local import sync
-from trmkit.store.manifest import MANIFEST, Member, check, check_file
+from trmkit.store.local import only_one, sync
+from trmkit.store.manifest import MANIFEST, Manifest, Member, check, check_file
 from trmkit.store.publish import Published, damaged, read_manifest
 from trmkit.store.retry import persist
 
@@ -44,12 +44,18 @@ class Fetch:
         StoreDamagedError: what is in the store is not what its manifest says. Other StoreErrors: it cannot be read.
         """
         manifest = self._persist(lambda: read_manifest(self.store, published, called=called))
+        self._refuse_other_sizes(published, manifest.files)
+        with only_one(target.parent / "fetch"):
+            return self._folder(published, manifest, target, called)
+
+    def _folder(self, published: Published, manifest: Manifest, target: Path, called: str) -> Path:
         self.total(manifest.bytes)
         if is_there(target, manifest.files):
             self.arrived(manifest.bytes)
             return target
         draft = target.parent / f".{published.name}.fetch.tmp"
         draft.mkdir(parents=True, exist_ok=True)
+        free_space(draft, manifest.bytes - sum(path.stat().st_size for path in draft.rglob("*") if path.is_file()))
         self.files(published.key, manifest.files, draft)
         self._manifest(published, draft, called)
         for path in [*(path for path in draft.rglob("*") if path.is_dir()), draft]:
@@ -60,6 +66,15 @@ class Fetch:
         sync(target.parent)
         return target
 
+    def _refuse_other_sizes(self, published: Published, files: Mapping[str, Member]) -> None:
+        """StoreDamagedError, before anything is brought: a file is not there, or not as large as it should be."""
+        sizes = self._persist(lambda: {entry.key: entry.size for entry in self.store.keys(f"{published.key}/")})
+        for name, member in files.items():
+            size = sizes.get(f"{published.key}/{name}")
+            if size != member.bytes:
+                reason = "is missing" if size is None else f"has {size:,} bytes instead of {member.bytes:,}"
+                raise damaged(f"{self.store.url}/{published.key}/{name}", reason)
+
     def files(self, key: str, files: Mapping[str, Member], folder: Path) -> None:
         """Bring the files below `key` into `folder`, each under its name once its SHA-256 is right."""
         drafts = [_Draft(folder / name, name, member, checked(f"{key}/{name}")) for name, member in files.items()]
@@ -68,9 +83,7 @@ class Fetch:
             try:
                 jobs = [pool.submit(self._begin, pool, draft) for draft in drafts]
                 for draft, job in zip(drafts, jobs, strict=True):
-                    for piece in job.result():
-                        piece.result()
-                    self._finish(draft)
+                    self._finish(pool, draft, job.result())
             except BaseException:
                 self._failed = True
                 pool.shutdown(cancel_futures=True)
@@ -109,11 +122,19 @@ class Fetch:
     def _persist(self, action: Callable[[], T]) -> T:
         return persist(action, self.seconds, give_up=lambda: self._failed or self.give_up())
 
-    def _finish(self, draft: "_Draft") -> None:
-        try:
-            draft.finish()
-        except ValueError as error:
-            raise damaged(f"{self.store.url}/{draft.key}", str(error)) from error
+    def _finish(self, pool: ThreadPoolExecutor, draft: "_Draft", pieces: "list[Future[None]]") -> None:
+        """Wait for the pieces. Should they not fit with those of an earlier time, those may be bad: all come anew."""
+        while True:
+            for piece in pieces:
+                piece.result()
+            try:
+                draft.finish()
+            except ValueError as error:
+                if not draft.resumed:
+                    raise damaged(f"{self.store.url}/{draft.key}", str(error)) from error
+                pieces = pool.submit(self._begin, pool, draft).result()
+                continue
+            return
 
 
 class _Draft:
@@ -125,6 +146,8 @@ class _Draft:
         self._list = self._draft.with_suffix(".pieces")
         self._lock = threading.Lock()
         self._file = -1
+        self.resumed = False
+        """Whether pieces were there from an earlier time."""
 
     def pieces(self) -> range:
         return range(-(-self.expected.bytes // PIECE))
@@ -147,13 +170,16 @@ class _Draft:
         there = {int(line) for line in text.splitlines() if line.isdigit()} & set(self.pieces())
         self._file = os.open(self._draft, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         os.ftruncate(self._file, self.expected.bytes)
+        self.resumed = bool(there)
         return there
 
     def put(self, piece: int, content: bytes) -> None:
         """Write a piece, then that it is there."""
         with self._lock:
             if self._file >= 0:
-                os.pwrite(self._file, content, piece * PIECE)
+                written = 0
+                while written < len(content):
+                    written += os.pwrite(self._file, content[written:], piece * PIECE + written)
                 with self._list.open("a") as listed:
                     listed.write(f"{piece}\n")
 

@@ -3,18 +3,24 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from trmkit.errors import StoreConflictError, StoreError, StoreUnavailableError
 from trmkit.store.base import SMALL, Entry, Unfinished, checked
+from trmkit.store.layout import DATA, INDEX, PROBES
 from trmkit.store.local import sha256, sync
 
 SUFFIX = ".tmp"
+DRAFT = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
+"""How the drafts are called that are written here."""
+OURS = re.compile(rf"({INDEX}|{DATA}|{PROBES}|[a-z][-a-z0-9]*/[0-9a-f]{{8}})/")
+"""Where in a folder runs and data sets are; the rest of it may be other people's."""
 PERMANENT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
@@ -29,7 +35,12 @@ class FolderStore:
         """See `Store`."""
         start = self.root / prefix if prefix.endswith("/") or not prefix else (self.root / prefix).parent
         found = []
-        for folder, folders, files in os.walk(start):
+
+        def failed(error: OSError) -> None:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                raise self._failed(prefix, "listed", error) from error
+
+        for folder, folders, files in os.walk(start, onerror=failed):
             folders[:] = [name for name in folders if not (Path(folder) / name).is_symlink()]
             for name in files:
                 path = Path(folder) / name
@@ -80,6 +91,8 @@ class FolderStore:
                 return os.pread(file.fileno(), length, start)
         except FileNotFoundError:
             raise StoreConflictError(f"{self.url}/{entry.key}: was removed while it was read") from None
+        except OSError as error:
+            raise self._failed(entry.key, "read", error) from error
 
     def write(self, key: str, content: bytes, *, only_new: bool = False, only_if: str | None = None) -> None:
         """See `Store`."""
@@ -137,20 +150,16 @@ class FolderStore:
         """See `Store`."""
         found = []
         for path in sorted((self.root / prefix).rglob(f".*{SUFFIX}")):
-            try:
-                begun = path.lstat().st_mtime
-            except FileNotFoundError:
-                continue
-            found.append(Unfinished(path.relative_to(self.root).as_posix(), "", begun))
+            key = path.relative_to(self.root).as_posix()
+            if not DRAFT.fullmatch(path.name) or not OURS.match(key) or path.is_dir():
+                continue  # somebody else's
+            with suppress(FileNotFoundError):
+                found.append(Unfinished(key, "", path.lstat().st_mtime))
         return found
 
     def abort(self, upload: Unfinished) -> None:
         """See `Store`."""
-        path = self.root / upload.key
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        (self.root / upload.key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         path = self.root / checked(key)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trmkit.store.base import Entry, Store, Unfinished
-from trmkit.store.layout import CHECKPOINTS, DATA, INDEX, STEP
+from trmkit.store.layout import CHECKPOINTS, DATA, INDEX, PROBES, STEP
 from trmkit.store.manifest import MANIFEST
-from trmkit.store.probe import FOLDER as PROBES
 
 DATA_MANIFEST = "published.json"
 

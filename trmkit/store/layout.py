@@ -11,8 +11,11 @@ from trmkit.spec.train import Checkpoints, Logging
 INDEX = "_index"
 """Folder of a store with one small object for each run, whose name says how the run is doing."""
 DATA = "_data"
-"""Folder of a store with the published data sets. No run can have these two names."""
+"""Folder of a store with the published data sets."""
+PROBES = "_probe"
+"""Folder of a store in which is tried what it can do. No run can have these three names."""
 CHECKPOINTS = "checkpoints"
+RUN_ID = re.compile("[0-9a-f]{8}")
 STEP = re.compile(r"step_(\d{8,12})(?:-([0-9a-f]{12}))?")
 """Name of a checkpoint. In a store the first digits of its manifest's SHA-256 follow: what has a name never changes."""
 RUN_FILES = (
@@ -33,6 +36,12 @@ def run_id(run: RunFile) -> str:
     return section_hash(run.model, run.data, training, version=run.seed)[:8]
 
 
+def store_key(run: RunFile, directory: "RunDirectory") -> str:
+    """Return where a run lives in a store: `<name>/<run id>`. A run that went on keeps the id it began with."""
+    name = directory.root.absolute().name
+    return f"{run.name}/{name if RUN_ID.fullmatch(name) else run_id(run)}"
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """A run on a disk."""
@@ -43,11 +52,6 @@ class RunDirectory:
     def of(cls, run: RunFile) -> "RunDirectory":
         """Return where `run` lives: `<storage.path>/<name>/<run id>`."""
         return cls(Path(run.storage.path) / run.name / run_id(run))
-
-    @property
-    def key(self) -> str:
-        """The run in a store: `<name>/<run id>`."""
-        return f"{self.root.absolute().parent.name}/{self.root.absolute().name}"
 
     @property
     def run_file(self) -> Path:

@@ -1,8 +1,11 @@
 """Files on a disk: whole or absent, and on the disk when we say so."""
 
+import fcntl
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from trmkit.errors import StoreError
@@ -45,6 +48,15 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def only_one(target: Path) -> Iterator[None]:
+    """Have one process of this machine at a time work on `target`, which need not be there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / f".{target.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _umask() -> int:

@@ -67,10 +67,14 @@ def parse(content: bytes) -> Manifest:
     files, step = found.pop("files", None), found.pop("step", None)
     if type(step) is not int or not 0 <= step < 1 << 53 or not isinstance(files, dict) or len(files) > MOST_FILES:
         raise ValueError("the manifest does not list the files of a step")
-    return Manifest(step, {name: _member(name, entry) for name, entry in files.items()}, found, _hash(content))
+    known = {name: member(name, entry) for name, entry in files.items()}
+    if any(name.partition("/")[0] in known for name in known if "/" in name):
+        raise ValueError("the manifest lists something that is both a file and a folder")
+    return Manifest(step, known, found, _hash(content))
 
 
-def _member(name: str, entry: Any) -> Member:
+def member(name: str, entry: Any) -> Member:
+    """Return what a manifest says of the file `name`. ValueError: it is no plain file, or not described."""
     parts = name.split("/")
     if len(parts) > 2 or not all(_NAME.fullmatch(part) for part in parts) or not isinstance(entry, dict):
         raise ValueError("the manifest lists something that is no plain file")

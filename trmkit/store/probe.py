@@ -4,8 +4,7 @@ import secrets
 
 from trmkit.errors import StoreConflictError, StoreError, StoreUnavailableError
 from trmkit.store.base import Store
-
-FOLDER = "_probe"
+from trmkit.store.layout import PROBES
 
 
 def probe(store: Store) -> list[str]:
@@ -13,21 +12,34 @@ def probe(store: Store) -> list[str]:
 
     StoreError: it cannot be used at all. StoreUnavailableError: it does not answer.
     """
-    key, content = f"{FOLDER}/{secrets.token_hex(8)}", secrets.token_bytes(100)
+    key, content = f"{PROBES}/{secrets.token_hex(8)}", secrets.token_bytes(100)
+    _write_first(store, key, content)
+    if store.read(key) != content:
+        raise StoreError(
+            f"{store.url}: gives back other bytes than were written", next="try storage.checksums: when_required"
+        )
+    if not any(entry.key == key for entry in store.keys(f"{PROBES}/")):
+        raise StoreError(f"{store.url}: does not list what was written", next="use a store that does")
+    findings = [
+        *_ignored(store, key, "If-None-Match", only_new=True),
+        *_ignored(store, key, "If-Match", only_if="0" * 32),
+    ]
+    try:
+        store.delete([key])
+    except StoreUnavailableError:
+        raise
+    except StoreError:
+        findings.append(f"{store.url} does not let us delete: checkpoints that need not stay will stay")
+    return findings
+
+
+def _write_first(store: Store, key: str, content: bytes) -> None:
     try:
         store.write(key, content, only_new=True)
-        if store.read(key) != content:
-            raise StoreError(
-                f"{store.url}: gives back other bytes than were written", next="try storage.checksums: when_required"
-            )
-        if not any(entry.key == key for entry in store.keys(f"{FOLDER}/")):
-            raise StoreError(f"{store.url}: does not list what was written", next="use a store that does")
-        return [
-            *_ignored(store, key, "If-None-Match", only_new=True),
-            *_ignored(store, key, "If-Match", only_if="0" * 32),
-        ]
-    finally:
-        _tidy(store, key)
+    except (StoreUnavailableError, StoreConflictError):
+        raise
+    except StoreError:  # a store that does not know conditional writes, or none that can be written
+        store.write(key, content)
 
 
 def _ignored(store: Store, key: str, header: str, *, only_new: bool = False, only_if: str | None = None) -> list[str]:
@@ -40,10 +52,3 @@ def _ignored(store: Store, key: str, header: str, *, only_new: bool = False, onl
     except StoreError:
         return [f"{store.url} refuses conditional writes ({header}); publishing does not depend on them"]
     return [f"{store.url} ignores conditional writes ({header}); publishing does not depend on them"]
-
-
-def _tidy(store: Store, key: str) -> None:
-    try:
-        store.delete([key])
-    except StoreError:  # what failed before says more
-        return

@@ -59,8 +59,10 @@ def publish(store: Store, parent: str, folder: Path, manifest: bytes, *, called:
         raise
     except StoreError:  # a store that does not know conditional writes
         store.write(key, manifest)
-    if store.read(key) != manifest:
-        raise StoreUnavailableError(f"{store.url}/{key}: did not arrive as it was sent")
+    if store.read(key) != manifest:  # the name holds the hash of this content, so what else is there is damaged
+        store.write(key, manifest)
+        if store.read(key) != manifest:
+            raise StoreUnavailableError(f"{store.url}/{key}: did not arrive as it was sent")
     return target
 
 
@@ -82,11 +84,12 @@ def read_manifest(store: Store, folder: Published, *, called: str = MANIFEST) ->
     where = f"{store.url}/{folder.key}"
     if store.look(f"{folder.key}/{called}") is None:
         raise damaged(where, "it was never finished: there is no manifest")
-    content = store.read(f"{folder.key}/{called}")
     try:
-        manifest = parse(content)
-    except ValueError as error:
-        raise damaged(where, str(error)) from error
+        manifest = parse(store.read(f"{folder.key}/{called}"))
+    except StoreUnavailableError:
+        raise
+    except (StoreError, ValueError) as error:
+        raise damaged(where, error.message if isinstance(error, StoreError) else str(error)) from error
     tail = re.search(r"-([0-9a-f]{12})$", folder.name)
     if tail and not manifest.sha256.startswith(tail[1]):
         raise damaged(where, "the manifest is not the one it was published with")

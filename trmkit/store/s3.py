@@ -1,15 +1,17 @@
 """A bucket as a store, and the only place that imports boto3. Credentials come from the SDK's own chain alone."""
 
 import hashlib
+import queue
+import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
-from boto3.exceptions import Boto3Error, S3UploadFailedError
-from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
@@ -24,11 +26,13 @@ T = TypeVar("T")
 PART_SIZE = 16 << 20
 """Bytes of one part of a large object; larger files go up in parts, four at a time."""
 MOST_PARTS = 10_000
+SENDERS = 4
+"""Parts on their way at once; as many times PART_SIZE is in memory."""
 CONNECT_SECONDS, READ_SECONDS = 4, 12
 TRANSIENT = {
     "RequestTimeout", "RequestTimeoutException", "Throttling", "ThrottlingException", "TooManyRequestsException",
     "SlowDown", "ServiceUnavailable", "InternalError", "InternalServerError", "ConditionalRequestConflict",
-    "OperationAborted", "BadDigest", "IncompleteBody", "ExpiredToken", "RequestTimeTooSkewed",
+    "OperationAborted", "BadDigest", "IncompleteBody",
 }  # fmt: skip
 HINTS = {
     "NoSuchBucket": "make the bucket, or check storage.remote",
@@ -36,6 +40,11 @@ HINTS = {
     "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID, or the role of the service account",
     "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY",
     "PermanentRedirect": "set storage.region to the bucket's",
+    "301": "set storage.region to the bucket's",
+    "ExpiredToken": "get new credentials",
+    "RequestTimeTooSkewed": "set this machine's clock",
+    "400": "check whether the credentials have expired, and this machine's clock",
+    "403": "check the credentials, and their right to list, read, write and delete below storage.remote",
 }
 
 
@@ -50,6 +59,7 @@ class S3Store:
         self._prefix = f"{parts.path.strip('/')}/" if parts.path.strip("/") else ""
         self._extra = encryption(options)
         self._client = client(options)
+        self._endpoint = self._client.meta.endpoint_url
 
     def keys(self, prefix: str) -> Iterator[Entry]:
         """See `Store`; one request a thousand objects."""
@@ -69,7 +79,9 @@ class S3Store:
             found = self._ask(key, lambda at: self._client.head_object(**at))
         except _NotThereError:
             return None
-        return self._entry(key, found["ContentLength"], found)
+        entry = self._entry(key, found["ContentLength"], found)
+        encrypted = str(found.get("ServerSideEncryption", "")).startswith("aws:") or "SSECustomerAlgorithm" in found
+        return entry if encrypted or not _is_md5(entry.etag) else entry._replace(md5=entry.etag)
 
     def read(self, key: str, limit: int = SMALL) -> bytes:
         """See `Store`."""
@@ -110,14 +122,12 @@ class S3Store:
 
     def upload(self, key: str, file: Path) -> None:
         """See `Store`. Large files go up in parts, which nobody sees before the last."""
-        config = TransferConfig(multipart_threshold=PART_SIZE, multipart_chunksize=_part_size(file), max_concurrency=4)
-
-        def put(at: dict[str, str]) -> None:
-            self._client.upload_file(str(file), at["Bucket"], at["Key"], ExtraArgs=self._extra, Config=config)
-
-        self._ask(key, put)
-        there = self.look(key)
         size = file.stat().st_size
+        if size < PART_SIZE:
+            self.write(key, file.read_bytes())
+        else:
+            Parts(self._client, partial(self._ask, key), self._extra, file).send()
+        there = self.look(key)
         if there is not None and there.size > size:
             raise StoreError(
                 f"{self.url}/{key}: has {there.size:,} bytes instead of {size:,}; the server keeps checksums in it",
@@ -127,12 +137,11 @@ class S3Store:
             raise StoreUnavailableError(f"{self.url}/{key}: did not arrive as it was sent")
 
     def holds(self, key: str, file: Path) -> bool:
-        """See `Store`. ETags that are no MD5 (KMS encryption) say nothing; then the size has to do."""
+        """See `Store`. Where the ETag is no MD5 (KMS encryption) the size has to do."""
         there = self.look(key)
         if there is None or there.size != file.stat().st_size:
             return False
-        plain = not self._extra.get("ServerSideEncryption", "").startswith("aws:kms")
-        return not (plain and _is_md5(there.etag)) or there.etag == etag_of(file)
+        return not there.md5 or there.md5 == etag_of(file)
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store`; one request an object, which every server knows."""
@@ -176,17 +185,17 @@ class S3Store:
             return request(at)
         except ClientError as error:
             raise self._refused(key, error) from error
-        except S3UploadFailedError as error:
-            cause = error.__context__
-            if isinstance(cause, ClientError):
-                raise self._refused(key, cause) from error
-            raise self._unavailable(key, error) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise StoreError(
                 f"{self.url}: there are no S3 credentials here",
                 next="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the pod a role",
             ) from error
-        except (BotoCoreError, Boto3Error, OSError) as error:
+        except RecursionError:  # the SDK follows a redirect by asking again where it was redirected from
+            raise StoreError(
+                f"{self.url}: {self._endpoint} redirects to another address",
+                next="give that address as storage.endpoint_url, or the bucket's region as storage.region",
+            ) from None
+        except (BotoCoreError, OSError) as error:
             raise self._unavailable(key, error) from error
 
     def _refused(self, key: str, error: ClientError) -> StoreError:
@@ -205,9 +214,71 @@ class S3Store:
         where = f"{self.url}/{key}".rstrip("/")
         reason = type(error).__name__
         return StoreUnavailableError(
-            f"{where}: the store cannot be reached ({reason}) at {self._client.meta.endpoint_url}",
+            f"{where}: the store cannot be reached ({reason}) at {self._endpoint}",
             next="check storage.endpoint_url or AWS_ENDPOINT_URL_S3, and the network",
         )
+
+
+class Parts:
+    """A large file on its way up.
+
+    boto3's own transfer would do, but the threads it works in keep a process from ending for as long as a frozen
+    server keeps them waiting; these do not.
+    """
+
+    def __init__(self, sdk: Any, ask: Callable[..., Any], extra: dict[str, str], file: Path) -> None:
+        self._sdk, self._ask, self._extra, self._file = sdk, ask, extra, file
+        self._size = _part_size(file)
+        self._upload_id = ""
+        self._left: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._sent: dict[int, str] = {}
+        self._errors: list[BaseException] = []
+
+    def send(self) -> None:
+        """Send all parts, then have the server put them together. What fails is aborted, as far as that is possible."""
+        self._upload_id = self._ask(lambda at: self._sdk.create_multipart_upload(**at, **self._extra))["UploadId"]
+        try:
+            self._send_parts()
+            parts = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(self._sent.items())]
+            self._ask(
+                lambda at: self._sdk.complete_multipart_upload(
+                    **at, UploadId=self._upload_id, MultipartUpload={"Parts": parts}
+                )
+            )
+        except StoreError as error:
+            with suppress(StoreError):
+                self._ask(lambda at: self._sdk.abort_multipart_upload(**at, UploadId=self._upload_id))
+            if isinstance(error, _NotThereError):  # somebody aborted it meanwhile
+                raise StoreUnavailableError(error.message, next=error.next) from error
+            raise
+
+    def _send_parts(self) -> None:
+        for number in range(1, -(-self._file.stat().st_size // self._size) + 1):
+            self._left.put(number)
+        senders = [threading.Thread(target=self._sender, name="part", daemon=True) for _ in range(SENDERS)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+        if self._errors:
+            raise self._errors[0]
+
+    def _sender(self) -> None:
+        try:
+            with self._file.open("rb") as stream:
+                while not self._errors:
+                    number = self._left.get_nowait()
+                    stream.seek((number - 1) * self._size)
+                    self._sent[number] = self._ask(partial(self._put, number, stream.read(self._size)))["ETag"]
+        except queue.Empty:
+            return
+        except BaseException as error:  # noqa: BLE001 - raised again where the parts are waited for
+            self._errors.append(error)
+
+    def _put(self, number: int, content: bytes, at: dict[str, str]) -> Any:
+        digest = _base64(hashlib.md5(content, usedforsecurity=False).digest())
+        where = {**at, "UploadId": self._upload_id, "PartNumber": number}
+        return self._sdk.upload_part(**where, Body=content, ContentMD5=digest)
 
 
 class _NotThereError(StoreError):
@@ -233,6 +304,12 @@ def client(options: StorageSection) -> Any:
         )
     except (BotoCoreError, ValueError) as error:
         raise StoreError(f"no S3 client can be made ({error})", next="check storage and the AWS_* settings") from error
+    parts = urlsplit(made.meta.endpoint_url)
+    if parts.username or parts.password:
+        raise StoreError(
+            f"the S3 endpoint on {parts.hostname} has a name or a password in its address",
+            next="take it out of AWS_ENDPOINT_URL_S3 or the profile; give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        )
     if not options.allow_link_local:
         refuse_link_local(made.meta.endpoint_url)
     return made
@@ -259,7 +336,8 @@ def download(url: str, target: Path) -> None:
         client(StorageSection()).download_file(parts.netloc, parts.path.lstrip("/"), str(target))
     except (BotoCoreError, ClientError, ValueError) as error:
         raise StoreError(
-            f"{url}: cannot be read ({error})", next="check the address, AWS_ENDPOINT_URL and the credentials"
+            f"{url}: cannot be read ({type(error).__name__}: {error})",
+            next="check the address, AWS_ENDPOINT_URL and the credentials",
         ) from error
 
 

@@ -1,21 +1,20 @@
 """What `fetch` brings of a run: its files, and the checkpoints that are asked for."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from trmkit.errors import StoreDamagedError, StoreError
-from trmkit.store.fetch import Fetch, free_space, newest_whole
+from trmkit.errors import StoreDamagedError, StoreError, StoreUnavailableError
+from trmkit.store import summary as summaries
+from trmkit.store.fetch import Fetch, newest_whole
 from trmkit.store.layout import CHECKPOINTS, RUN_FILES
-from trmkit.store.local import write_whole
+from trmkit.store.local import only_one, write_whole
 from trmkit.store.manifest import Manifest, Member, read
 from trmkit.store.publish import Published, read_manifest
 from trmkit.store.retry import persist
-from trmkit.store.uploader import read_summary
-
-TRIES = 3
+from trmkit.store.summary import Summary
+from trmkit.store.uploader import best_step
 
 
 @dataclass(frozen=True)
@@ -26,37 +25,40 @@ class Wanted:
     step: int | None = None
 
 
-def take_files(fetch: Fetch, key: str, target: Path) -> list[str]:
-    """Bring the files of the run `key` into `target`. StoreDamagedError: one is not what `run.json` says of it.
+def take_files(fetch: Fetch, key: str, target: Path, names: Collection[str] = RUN_FILES) -> list[str]:
+    """Bring the files of the run `key` that `run.json` lists into `target`; return what was brought, in words.
 
-    A file that is published anew in between is tried again.
+    A file that is none of the versions listed is left out, and said: the checkpoints are worth more than it.
     """
-    for attempt in range(TRIES):
-        summary = persist(lambda: read_summary(fetch.store, key), fetch.seconds) or {}
-        files = listed_files(summary)
-        if not files:
-            return [f"{fetch.store.url}/{key}: has no files but checkpoints"]
-        target.mkdir(parents=True, exist_ok=True)
+    summary = persist(lambda: summaries.read(fetch.store, key), fetch.seconds, give_up=fetch.give_up)
+    files = {name: versions for name, versions in (summary or Summary()).files.items() if name in names}
+    if not files:
+        return [f"{key}: lists no files"]
+    target.mkdir(parents=True, exist_ok=True)
+    brought, lines = [], []
+    with only_one(target / "fetch"):
+        for name, versions in files.items():
+            reason = _one_of(fetch, key, name, versions, target)
+            if reason:
+                lines.append(f"not brought: {reason}")
+            else:
+                brought.append(name)
+    return [f"{key}: {', '.join(brought) or 'no files'}", *lines]
+
+
+def _one_of(fetch: Fetch, key: str, name: str, versions: Sequence[Member], target: Path) -> str:
+    """Bring a file in whichever of its versions is there; return why not, or nothing."""
+    reason = f"{name} has no version in run.json"
+    for version in versions:
         try:
-            fetch.files(key, files, target)
-        except StoreDamagedError:
-            if attempt == TRIES - 1:
-                raise
+            fetch.files(key, {name: version}, target)
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            reason = error.message
             continue
-        return [f"{key}: {', '.join(files)}"]
-    return []
-
-
-def listed_files(summary: dict[str, Any]) -> dict[str, Member]:
-    """Return the files that `run.json` lists and that a run may have; anything else in it is ignored."""
-    found = {}
-    listed = summary.get("files")
-    for name, entry in listed.items() if isinstance(listed, dict) else ():
-        if name in RUN_FILES and isinstance(entry, dict):
-            size, digest = entry.get("bytes"), entry.get("sha256")
-            if type(size) is int and size >= 0 and isinstance(digest, str):
-                found[name] = Member(size, digest)
-    return found
+        return ""
+    return reason
 
 
 def take_checkpoints(fetch: Fetch, known: list[Published], target: Path, wanted: Wanted) -> list[str]:
@@ -67,19 +69,23 @@ def take_checkpoints(fetch: Fetch, known: list[Published], target: Path, wanted:
     folder = target / CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
-    brought = 0
+    missing = brought = 0
     for group in _groups(fetch, known, wanted):
         refused: list[str] = []
-        free_space(folder, _bytes(fetch, group))
         found = newest_whole(fetch, group, folder, refused)
         lines += [f"not used: {reason}" for reason in refused]
-        if found is not None:
-            brought += 1
-            manifest = read(folder / f"step_{found.step:08d}")
-            _remember_best(folder, manifest, wanted)
-            lines += provenance(found, manifest)
-    if not brought:
-        raise StoreError("no checkpoint that is asked for is whole:\n    " + "\n    ".join(lines), next="try --last")
+        if found is None:
+            missing += 1
+            continue
+        brought += 1
+        manifest = read(folder / f"step_{found.step:08d}")
+        _remember_best(folder, manifest, wanted)
+        lines += provenance(found, manifest)
+    if missing or not brought:
+        what = "not every" if brought else "no"
+        raise StoreError(
+            f"{what} checkpoint that is asked for is whole:\n    " + "\n    ".join(lines), next="try --last"
+        )
     return lines
 
 
@@ -107,7 +113,7 @@ def _groups(fetch: Fetch, known: list[Published], wanted: Wanted) -> Iterator[li
     elif wanted.which == "step":
         yield _of(known, wanted.step)
     elif wanted.which == "best":
-        yield _of(known, best_step(fetch, known))
+        yield _of(known, newest_best(fetch, known))
     else:
         for step in sorted({one.step for one in known}, reverse=True):
             yield _of(known, step)
@@ -121,13 +127,16 @@ def _of(known: list[Published], step: int | None) -> list[Published]:
     return found
 
 
-def best_step(fetch: Fetch, known: list[Published]) -> int:
+def newest_best(fetch: Fetch, known: list[Published]) -> int:
     """Return the step of the best checkpoint, as the newest manifest that fits its name says. StoreError: none does."""
     for one in known:
-        manifest = _manifest(fetch, one)
-        best = manifest.about.get("best") if manifest is not None else None
-        if isinstance(best, dict) and type(best.get("step")) is int:
-            return int(best["step"])
+        try:
+            manifest = persist(lambda one=one: read_manifest(fetch.store, one), fetch.seconds)  # type: ignore[misc]
+        except StoreDamagedError:
+            continue
+        step = best_step(manifest.about)
+        if step is not None:
+            return step
     raise StoreError("no best checkpoint is known", next="set evaluate.every_steps, or fetch --last")
 
 
@@ -137,15 +146,3 @@ def _remember_best(folder: Path, manifest: Manifest, wanted: Wanted) -> None:
         path = folder / "best.json"
         if not path.is_file() or wanted.which == "best":
             write_whole(path, json.dumps(best))
-
-
-def _bytes(fetch: Fetch, group: list[Published]) -> int:
-    manifests = (_manifest(fetch, one) for one in group)
-    return next((manifest.bytes for manifest in manifests if manifest is not None), 0)
-
-
-def _manifest(fetch: Fetch, one: Published) -> Manifest | None:
-    try:
-        return persist(lambda: read_manifest(fetch.store, one), fetch.seconds)
-    except StoreDamagedError:
-        return None

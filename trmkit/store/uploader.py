@@ -5,38 +5,30 @@ newest and the best still matter. The files themselves wait on the disk.
 """
 
 import json
+import shutil
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trmkit.errors import StoreError, StoreUnavailableError
+from trmkit.errors import StoreDamagedError, StoreError
 from trmkit.store import manifest as manifests
+from trmkit.store import summary as summaries
 from trmkit.store.base import Say, Store
 from trmkit.store.catalog import Listed, announce
-from trmkit.store.layout import CHECKPOINTS, RUN_FILES, SUMMARY, RunDirectory
+from trmkit.store.layout import CHECKPOINTS, RUN_FILES, RunDirectory
 from trmkit.store.local import sha256
-from trmkit.store.manifest import MANIFEST
-from trmkit.store.publish import checkpoints, point_to, publish, remove
+from trmkit.store.manifest import MANIFEST, Member
+from trmkit.store.publish import checkpoints, point_to, publish, read_manifest, remove
 from trmkit.store.retry import FIRST_PAUSE, GLANCE, LONGEST_PAUSE
+from trmkit.store.summary import Status
 
-FILES_EVERY = 20.0
+FILES_EVERY = 60.0
 """Seconds between two publications of files that change all the time."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """How a run is doing."""
-
-    state: str = "training"
-    step: int = 0
-    total: int = 0
-    metric: str = ""
-    value: float | None = None
-    best_step: int | None = None
 
 
 Seen = tuple[int, int]
@@ -59,20 +51,32 @@ class Uploader:
     """Publishes the checkpoints and files of one run. Its methods return at once, but for `finish`."""
 
     def __init__(
-        self, store: Store, directory: RunDirectory, keep: Keep, about: dict[str, Any], status: Status, say: Say
+        self,
+        store: Store,
+        key: str,
+        directory: RunDirectory,
+        keep: Keep,
+        about: Mapping[str, str],
+        status: Status,
+        say: Say,
     ) -> None:
-        """Start the thread. `about` goes into `run.json`; `say` tells the person when the store goes and comes."""
-        self._store, self._directory, self._keep, self._about, self._say = store, directory, keep, about, say
+        """Start the thread, which publishes the run under `key`, its files first.
+
+        `about` goes into `run.json`; `say` tells the person when the store goes and comes.
+        """
+        self._store, self._key, self._directory, self._keep = store, key, directory, keep
+        self._about, self._say = about, say
         self._status = status
         self._wake = threading.Condition()
         self._pending: set[int] = set()
         self._current: int | None = None
-        self._files_due, self._files_at = False, 0.0
+        self._files_due, self._files_at = True, float("-inf")
         self._seen: dict[str, Seen] = {}
         self._closing = False
         self._give_up = threading.Event()
         self._landed: set[int] = set()
-        self._landed_at: float | None = None
+        self._landed_at = time.time()
+        self._stays = False
         self._failures = 0
         self._down_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
@@ -102,10 +106,10 @@ class Uploader:
             return {*self._pending, *([self._current] if self._current is not None else [])}
 
     def numbers(self) -> dict[str, float]:
-        """Return what waits, in bytes; the age in seconds of the last checkpoint that landed; and failed attempts."""
+        """Return what waits, in bytes; failed attempts; and seconds since a checkpoint landed, or since the start."""
         waiting = sum(self._bytes(step) for step in self.holds())
-        age = {} if self._landed_at is None else {"checkpoint_age_seconds": time.time() - self._landed_at}
-        return {"pending_bytes": float(waiting), "failures": float(self._failures), **age}
+        age = time.time() - self._landed_at
+        return {"pending_bytes": float(waiting), "failures": float(self._failures), "checkpoint_age_seconds": age}
 
     def finish(self, seconds: float, hurry: Callable[[], bool] = lambda: False, in_a_hurry: float = 0.0) -> None:
         """Publish what waits and end, within `seconds`, or within `in_a_hurry` seconds once `hurry()`.
@@ -157,7 +161,7 @@ class Uploader:
                     if self._current > max(self._pending, default=-1) or self._matters(self._current):
                         self._pending.add(self._current)
                     self._current = None
-                if self._pending:
+                if self._pending and self._files_at > float("-inf"):
                     step = self._current = max(self._pending)
                     self._pending.remove(step)
                     return lambda: self._publish(step)
@@ -170,7 +174,7 @@ class Uploader:
 
     def _publish(self, step: int) -> None:
         folder = self._directory.checkpoints / f"step_{step:08d}"
-        parent = f"{self._directory.key}/{CHECKPOINTS}"
+        parent = f"{self._key}/{CHECKPOINTS}"
         if not folder.is_dir():  # somebody deleted it
             with self._wake:
                 self._current = None
@@ -183,15 +187,26 @@ class Uploader:
             self._landed.add(step)
             self._landed_at = time.time()
             self._files_due = True
-        self._prune(step)
+        try:
+            self._prune(step)
+        except StoreError as error:  # what stays takes room, no more
+            if not self._stays:
+                self._say(f"an older checkpoint could not be removed: {error.message}")
+            self._stays = True
 
     def _prune(self, newest: int) -> None:
-        """Delete what need not stay, and what is of a future that this run has not reached (it was refused)."""
-        found = checkpoints(self._store, f"{self._directory.key}/{CHECKPOINTS}")
-        past = [one for one in found if one.step <= newest]
-        steps = sorted({one.step for one in past}, reverse=True)
+        """Delete what need not stay. A best checkpoint stays as long as one of the newest says it is the best.
+
+        So the old best one goes only after the new best has landed, and checkpoints newer than it.
+        """
+        found = [one for one in checkpoints(self._store, f"{self._key}/{CHECKPOINTS}") if one.step <= newest]
+        steps = sorted({one.step for one in found}, reverse=True)
         kept = {*steps[: self._keep.newest], self._status.best_step}
-        for one in past:
+        for one in found:
+            if one.step in steps[: self._keep.newest]:
+                with suppress(StoreDamagedError):
+                    kept.add(best_step(read_manifest(self._store, one).about))
+        for one in found:
             if one.step not in kept and not self._keep.stays(one.step):
                 remove(self._store, one)
 
@@ -199,7 +214,7 @@ class Uploader:
         with self._wake:
             self._files_due, status = False, self._status
         try:
-            publish_files(self._store, self._directory, status, self._about, self._seen)
+            publish_files(self._store, self._key, self._directory, status, self._about, self._seen)
         except BaseException:
             with self._wake:
                 self._files_due = True
@@ -225,52 +240,47 @@ class Uploader:
 
 
 def publish_files(
-    store: Store, directory: RunDirectory, status: Status, about: dict[str, Any], seen: dict[str, Seen] | None = None
+    store: Store,
+    key: str,
+    directory: RunDirectory,
+    status: Status,
+    about: Mapping[str, str],
+    seen: dict[str, Seen] | None = None,
 ) -> None:
-    """Publish the files of a run that change, then `run.json` with their SHA-256, then the run's line in the index.
+    """Publish the files of a run that changed, `run.json` before and after them, then the run's line in the index.
 
     A file that looks as it did when it was noted in `seen` is not read again.
     """
-    known = read_summary(store, directory.key) or {}
-    files = dict(known.get("files", {})) if isinstance(known.get("files"), dict) else {}
+    now = {name: look for name in RUN_FILES if (look := _look(directory.root / name)) is not None}
     seen = {} if seen is None else seen
-    for name in RUN_FILES:
-        path = directory.root / name
-        if not path.is_file():
-            continue
-        now = (path.stat().st_mtime_ns, path.stat().st_size)
-        if name in files and seen.get(name) == now:
-            continue
-        copy = _copied(path)
-        try:
-            entry = {"bytes": copy.stat().st_size, "sha256": sha256(copy)}
-            if files.get(name) != entry or not store.holds(f"{directory.key}/{name}", copy):
-                store.upload(f"{directory.key}/{name}", copy)
-            files[name], seen[name] = entry, now
-        finally:
-            copy.unlink(missing_ok=True)
-    summary = {"format": 1, "run": directory.key, **about, **asdict(status), "updated": time.time(), "files": files}
-    store.write(f"{directory.key}/{SUMMARY}", json.dumps(summary, indent=1).encode())
-    name, _, run_id = directory.key.partition("/")
-    total, step = max(status.total, 0), max(status.step, 0)
-    announce(store, Listed(name, run_id, status.state, step, total, status.metric, status.value, time.time()))
+    changed = [name for name, look in now.items() if seen.get(name) != look]
+    with tempfile.TemporaryDirectory(prefix=".publish.", suffix=".tmp", dir=directory.root) as copies:
+        new = {}
+        for name in changed:
+            copy = Path(copies) / name  # so that what is hashed is what is sent, though the file grows
+            shutil.copyfile(directory.root / name, copy)
+            new[name] = Member(copy.stat().st_size, sha256(copy))
+        if new:
+            summaries.update(store, key, summaries.will_be(new))
+        for name in new:
+            if not store.holds(f"{key}/{name}", Path(copies) / name):
+                store.upload(f"{key}/{name}", Path(copies) / name)
+    summaries.update(store, key, summaries.are(new, status, about))
+    seen.update({name: now[name] for name in new})
+    name, _, run_id = key.partition("/")
+    announce(store, Listed(name, run_id, status.state, status.step, status.total, status.metric, status.value, 0.0))
 
 
-def read_summary(store: Store, key: str) -> dict[str, Any] | None:
-    """Return what `run.json` of the run `key` says; None: there is none, or it is not one."""
-    if store.look(f"{key}/{SUMMARY}") is None:
-        return None
+def best_step(about: Mapping[str, Any]) -> int | None:
+    """Return the step of the best checkpoint, as a checkpoint's manifest names it; None: it names none."""
+    best = about.get("best")
+    step = best.get("step") if isinstance(best, dict) else None
+    return step if type(step) is int else None
+
+
+def _look(path: Path) -> Seen | None:
     try:
-        found = json.loads(store.read(f"{key}/{SUMMARY}"))
-    except (StoreUnavailableError, OSError):
-        raise
-    except (StoreError, ValueError, RecursionError):
+        found = path.stat()
+    except FileNotFoundError:
         return None
-    return found if isinstance(found, dict) and found.get("format") == 1 else None
-
-
-def _copied(path: Path) -> Path:
-    """Return a copy of a file that grows, so that what is hashed is what is sent."""
-    copy = path.with_name(f".{path.name}.upload.tmp")
-    copy.write_bytes(path.read_bytes())
-    return copy
+    return found.st_mtime_ns, found.st_size

@@ -15,6 +15,7 @@ from tests.trmkit.store.faulty import FaultyDoor
 from tools.seaweed import Seaweed
 from trmkit.errors import StoreError, StoreUnavailableError
 from trmkit.spec.storage import StorageSection
+from trmkit.store import summary
 from trmkit.store.base import Store
 from trmkit.store.fetch import Fetch
 from trmkit.store.folder import FolderStore
@@ -23,7 +24,9 @@ from trmkit.store.layout import RunDirectory
 from trmkit.store.open import open_store
 from trmkit.store.publish import checkpoints, publish
 from trmkit.store.retry import persist
-from trmkit.store.uploader import Keep, Status, Uploader
+from trmkit.store.summary import Status
+from trmkit.store.take import take_files
+from trmkit.store.uploader import Keep, Uploader, publish_files
 
 RUN = "demo/0123abcd/checkpoints"
 
@@ -80,7 +83,7 @@ def uploader(store: Store, run: RunDirectory, said: list[str], every: int | None
     """Return an uploader of a run with twenty checkpoints on the disk."""
     for step in range(1, 21):
         make_checkpoint(run.checkpoints, step)
-    return Uploader(store, run, Keep(2, every), {}, Status(), said.append)
+    return Uploader(store, "demo/0123abcd", run, Keep(2, every), {}, Status(), said.append)
 
 
 def test_what_waits_for_a_store_is_bounded_and_the_newest_and_the_best_land(tmp_path: Path) -> None:
@@ -94,7 +97,7 @@ def test_what_waits_for_a_store_is_bounded_and_the_newest_and_the_best_land(tmp_
     with pytest.raises(StoreError, match="not published"):
         made.finish(0.1)
     store.open = True
-    again = Uploader(store, run, Keep(2), {}, Status("trained", 20, 20, best_step=13), said.append)
+    again = Uploader(store, "demo/0123abcd", run, Keep(2), {}, Status("trained", 20, 20, best_step=13), said.append)
     for step in (13, 20):
         again.checkpoint(step, Status("trained", 20, 20, best_step=13))
     again.finish(20)
@@ -107,10 +110,113 @@ def test_what_waits_for_a_store_is_bounded_and_the_newest_and_the_best_land(tmp_
 def test_a_checkpoint_somebody_deleted_is_let_go(tmp_path: Path) -> None:
     store, run = FolderStore(tmp_path / "share"), RunDirectory(tmp_path / "demo" / "0123abcd")
     run.root.mkdir(parents=True)
-    made = Uploader(store, run, Keep(2), {}, Status(), lambda _: None)
+    made = Uploader(store, "demo/0123abcd", run, Keep(2), {}, Status(), lambda _: None)
     made.checkpoint(99, Status("training", 99, 100))
     made.finish(20)
     assert checkpoints(store, RUN) == []
+
+
+class Undeletable(FolderStore):
+    """Lets nobody delete."""
+
+    def delete(self, keys: object) -> None:
+        raise StoreError("AccessDenied")
+
+
+def test_without_the_right_to_delete_everything_lands_and_stays(tmp_path: Path) -> None:
+    store, run, said = Undeletable(tmp_path / "share"), RunDirectory(tmp_path / "demo" / "0123abcd"), list[str]()
+    made = uploader(store, run, said)
+    for step in range(1, 6):
+        made.checkpoint(step, Status("training", step, 20))
+        while made.holds():
+            pass
+    made.finish(20)
+    assert len(checkpoints(store, RUN)) == 5
+    assert [line for line in said if "could not be removed" in line] == said[:1]
+
+
+def test_the_old_best_stays_until_the_new_one_and_what_is_newer_have_landed(tmp_path: Path) -> None:
+    store, run = FolderStore(tmp_path / "share"), RunDirectory(tmp_path / "demo" / "0123abcd")
+    for step, best in ((50, 50), (90, 50), (100, 100), (110, 100), (120, 100)):
+        make_checkpoint(run.checkpoints, step, best=best)
+    made = Uploader(store, "demo/0123abcd", run, Keep(1), {}, Status(), lambda _: None)
+
+    def land(step: int, best: int) -> set[int]:
+        made.checkpoint(step, Status("training", step, 200, best_step=best))
+        while made.holds():
+            pass
+        return {one.step for one in checkpoints(store, RUN)}
+
+    land(50, 50)
+    assert 50 in land(90, 100)  # 100 is the best, and has not landed
+    land(100, 100)
+    land(110, 100)
+    made.finish(20)
+    assert {one.step for one in checkpoints(store, RUN)} == {100, 110}
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_publication_of_files_that_is_cut_off_leaves_files_that_are_known(tmp_path: Path, times: int) -> None:
+    """The machine dies between a file and `run.json`; then once more."""
+    store, run = Cut(tmp_path / "share"), RunDirectory(tmp_path / "demo" / "0123abcd")
+    run.root.mkdir(parents=True)
+    run.metrics.write_text("one\n")
+    publish_files(store, "demo/0123abcd", run, Status(), {})
+    for number in range(times):
+        run.metrics.write_text(f"one\nand {number}\n")
+        store.cut_after = "metrics.jsonl"
+        with pytest.raises(StoreUnavailableError):
+            publish_files(store, "demo/0123abcd", run, Status(), {})
+        store.cut_after = ""
+    lines = take_files(Fetch(store, 5), "demo/0123abcd", tmp_path / "here")
+    assert lines == ["demo/0123abcd: metrics.jsonl"]
+    assert (tmp_path / "here" / "metrics.jsonl").read_text() == f"one\nand {times - 1}\n"
+
+
+class Cut(FolderStore):
+    """Goes away after a certain file."""
+
+    cut_after = ""
+
+    def upload(self, key: str, file: Path) -> None:
+        super().upload(key, file)
+        if self.cut_after and key.endswith(self.cut_after):
+            raise StoreUnavailableError("gone")
+
+
+def test_two_that_publish_files_of_one_run_lose_none(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "share")
+    runs = [RunDirectory(tmp_path / str(number) / "0123abcd") for number in range(2)]
+    for run, name in zip(runs, ("metrics.jsonl", "eval.json"), strict=True):
+        run.root.mkdir(parents=True)
+        (run.root / name).write_text(name)
+    for _ in range(10):
+        threads = [
+            threading.Thread(target=publish_files, args=(store, "demo/0123abcd", run, Status(), {})) for run in runs
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    found = summary.read(store, "demo/0123abcd")
+    assert found is not None
+    assert set(found.files) == {"metrics.jsonl", "eval.json"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"[]", b"{", b"[" * 100_000, b'{"format": 2}', b'{"format": 1, "files": []}',
+        b'{"format": 1, "step": "x", "total": -1, "value": "y", "state": 5, "best_step": [], "about": 3}',
+        b'{"format": 1, "files": {"run.yaml": {}, "../evil": [], "eval.json": [{"bytes": -1, "sha256": "x"}]}}',
+    ],
+)  # fmt: skip
+def test_a_hostile_summary_says_nothing_wrong(tmp_path: Path, content: bytes) -> None:
+    store = FolderStore(tmp_path / "share")
+    store.write("demo/0123abcd/run.json", content)
+    found = summary.read(store, "demo/0123abcd") or summary.Summary()
+    assert found.status == Status()
+    assert not any(found.files.values())
 
 
 @pytest.mark.full

@@ -1,7 +1,10 @@
 """A published folder is whole or is not there, and only what verifies is used."""
 
+import json
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -35,7 +38,7 @@ def test_what_is_published_comes_back_byte_for_byte(store: Store, tmp_path: Path
     for file in (tmp_path / "made" / "step_00000007").iterdir():
         assert (target / file.name).read_bytes() == file.read_bytes()
     assert sum(counted) == read_manifest(store, one).bytes
-    assert not list(target.parent.glob(".*"))
+    assert [path.name for path in target.parent.glob(".*")] == [".fetch.lock"]
 
 
 def test_publishing_twice_or_from_two_places_gives_one_checkpoint(store: Store, tmp_path: Path) -> None:
@@ -105,7 +108,7 @@ def refuse_damage(store: Store, tmp_path: Path, times: int) -> None:
             refused: list[str] = []
             assert newest_whole(Fetch(store, 5), checkpoints(store, RUN), here, refused) == old, kind
             assert all(new.name in reason for reason in refused), kind
-            assert [path.name for path in here.iterdir()] == ["step_00000007"], kind
+            assert [path.name for path in here.glob("[!.]*")] == ["step_00000007"], kind
             for key, content in whole.items():
                 store.write(key, content)
 
@@ -209,3 +212,68 @@ def test_a_hostile_manifest_is_refused(change: Callable[[str], str]) -> None:
     assert parse(GOOD.encode()).step == 1
     with pytest.raises(ValueError, match="manifest"):
         parse(change(GOOD).encode())
+
+
+def test_a_damaged_manifest_is_healed_by_publishing_again(store: Store, tmp_path: Path) -> None:
+    (one,) = published(store, tmp_path, 7)
+    content = store.read(f"{one.key}/manifest.json")
+    store.write(f"{one.key}/manifest.json", b"damaged")
+    assert publish(store, RUN, tmp_path / "made" / "step_00000007", content) == one
+    assert read_manifest(store, one).step == 7
+
+
+def test_pieces_that_went_bad_on_this_disk_are_brought_anew(tmp_path: Path) -> None:
+    store = Stopping(tmp_path / "share")
+    (one,) = published(store, tmp_path, 7, size=5 * PIECE)
+    target = tmp_path / "here" / "step_00000007"
+    with pytest.raises(StoreUnavailableError):
+        Fetch(store, 0).folder(one, target)
+    store.left = 99
+    (draft,) = target.parent.rglob(".model*.part")
+    (listed,) = target.parent.rglob(".model*.pieces")
+    piece = int(listed.read_text().split()[0])
+    with draft.open("r+b") as file:
+        file.seek(piece * PIECE)
+        file.write(bytes(100))
+    assert newest_whole(Fetch(store, 5), [one], target.parent, []) == one
+
+
+def test_several_that_fetch_the_same_wait_for_each_other(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "share")
+    (one,) = published(store, tmp_path, 7, size=3 * PIECE)
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(Fetch(store, 5).folder, one, tmp_path / "here" / "step_00000007") for _ in range(4)]
+        assert {job.result() for job in jobs} == {tmp_path / "here" / "step_00000007"}
+
+
+def test_an_odd_newest_checkpoint_is_skipped_like_a_damaged_one(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "share")
+    (good,) = published(store, tmp_path, 7)
+    member = {"bytes": 1, "sha256": "0" * 64}
+    for number, content in enumerate(
+        (
+            b" " * (5 << 20),
+            json.dumps({"format": 1, "step": 9, "files": {"a": member, "a/b": member}}).encode(),
+            json.dumps({"format": 1, "step": 9, "files": {"a": {**member, "bytes": 1 << 43}}}).encode(),
+        )
+    ):
+        name = f"step_{9 + number:08d}-{sha256(content).hexdigest()[:12]}"
+        store.write(f"{RUN}/{name}/manifest.json", content)
+        store.write(f"{RUN}/{name}/a", b"x")
+    refused: list[str] = []
+    assert newest_whole(Fetch(store, 5), checkpoints(store, RUN), tmp_path / "here", refused) == good
+    assert len(refused) == 3
+
+
+def test_garbage_in_a_folder_that_is_not_ours_stays(tmp_path: Path) -> None:
+    theirs = [tmp_path / "home" / "mine" / ".draft.tmp" / "novel.txt", tmp_path / ".x.abcdefgh.tmp"]
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a novel")
+    ours = tmp_path / "demo" / "0123abcd" / ".run.yaml.abcd_123.tmp"
+    ours.parent.mkdir(parents=True)
+    ours.write_text("")
+    store = FolderStore(tmp_path)
+    remove(store, find(store, "", -60))
+    assert all(path.is_file() for path in theirs)
+    assert not ours.exists()

@@ -1,5 +1,7 @@
 """A folder and a bucket keep the same promises."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,26 @@ def test_a_closed_port_is_worth_another_try_and_a_wrong_key_is_not(s3: str, monk
 def test_a_bucket_that_is_not_there_is_named(s3: str) -> None:
     with pytest.raises(StoreError, match="NoSuchBucket"):
         list(open_store(StorageSection(remote="s3://no-such-bucket/x")).keys(""))
+
+
+def test_a_folder_that_may_not_be_read_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (tmp_path / "share").mkdir()
+    store = FolderStore(tmp_path / "share")
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(StoreError, match="cannot be listed"):
+        list(store.keys(""))
+
+
+class Undeletable(FolderStore):
+    """Lets nobody delete, as credentials without that right do."""
+
+    def delete(self, keys: object) -> None:
+        raise StoreError("AccessDenied")
+
+
+def test_the_probe_says_when_nothing_can_be_deleted(tmp_path: Path) -> None:
+    (finding,) = probe(Undeletable(tmp_path / "share"))
+    assert "does not let us delete" in finding
