@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -93,6 +95,95 @@ def test_evaluation_and_report_happen_on_another_machine(published: RunFile, tmp
     summary = json.loads(store.read(f"{key_of(published)}/run.json"))
     assert {"eval.json", "report.html"} <= set(summary["files"])
     assert runs(store)[0].state == "scored"
+
+
+def evaluate_elsewhere(run: RunFile, tmp_path: Path, *arguments: str) -> int:
+    """Evaluate as `python -m trainer evaluate` does; return its exit code."""
+    file = tmp_path / "elsewhere.yaml"
+    file.write_text(dump(run))
+    return main(["evaluate", str(file), *arguments])
+
+
+def test_a_damaged_or_older_checkpoint_here_is_not_scored_instead_of_the_newest(
+    published: RunFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_alone(published)
+    elsewhere = change(published, f"storage.path={tmp_path / 'elsewhere'}")
+    root = RunDirectory.of(elsewhere).checkpoints
+    shutil.copytree(RunDirectory.of(published).checkpoints / "step_00000008", root / "step_00000008")
+    assert evaluate_elsewhere(elsewhere, tmp_path) == 0
+    assert json.loads(RunDirectory.of(elsewhere).evaluation.read_text())["step"] == 12
+    for path in root.glob("step_*/state.json"):
+        path.write_text("damaged")
+    assert evaluate_elsewhere(elsewhere, tmp_path) == 0
+    assert json.loads(RunDirectory.of(elsewhere).evaluation.read_text())["step"] == 12
+
+
+def test_scoring_an_older_checkpoint_does_not_turn_back_what_is_listed(published: RunFile, tmp_path: Path) -> None:
+    train_alone(published)
+    elsewhere = change(published, f"storage.path={tmp_path / 'elsewhere'}")
+    assert evaluate_elsewhere(elsewhere, tmp_path, "--sample", "4") == 0
+    assert [(run.state, run.step) for run in runs(in_store(published)[0])] == [("trained", 12)]
+    assert evaluate_elsewhere(elsewhere, tmp_path, "--checkpoint", "best") == 0
+    assert [(run.state, run.step) for run in runs(in_store(published)[0])] == [("scored", 12)]
+
+
+def test_a_new_machine_goes_on_although_a_file_of_the_run_is_not_what_it_should_be(
+    published: RunFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_alone(change(published, "train.steps=8"))
+    store, _ = in_store(change(published, "train.steps=8"))
+    store.write(f"{key_of(change(published, 'train.steps=8'))}/metrics.jsonl", b"cut off")
+    second = change(published, "train.steps=8", f"storage.path={tmp_path / 'second'}")
+    assert train_alone(second) == 8
+    assert "not brought" in capsys.readouterr().err
+
+
+def test_a_process_ends_although_the_store_is_frozen_in_the_middle_of_an_upload(
+    breakable: tuple[Seaweed, RunFile], tmp_path: Path
+) -> None:
+    server, _ = breakable
+    server.start()
+    program = """
+import os, sys, time
+from pathlib import Path
+from trmkit.spec.storage import StorageSection
+from trmkit.store import manifest
+from trmkit.store.layout import RunDirectory
+from trmkit.store.open import open_store
+from trmkit.store.summary import Status
+from trmkit.store.uploader import Keep, Uploader
+
+run = RunDirectory(Path("demo/0123abcd"))
+path = run.checkpoints / "step_00000001"
+path.mkdir(parents=True)
+(path / "model.safetensors").write_bytes(bytes(200 << 20))
+(path / "manifest.json").write_text(manifest.write(1, manifest.members(path), {}))
+store = open_store(StorageSection(remote="s3://trm-artifacts/frozen"))
+uploader = Uploader(store, "demo/0123abcd", run, Keep(2), {}, Status(), print)
+uploader.checkpoint(1, Status(step=1))
+while not store.unfinished(""):
+    time.sleep(0.01)
+print("frozen", flush=True)
+sys.stdin.readline()
+try:
+    uploader.finish(0.5)
+except Exception as error:
+    print(error, flush=True)
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, cwd=tmp_path, stdin=-1, stdout=-1, stderr=-1, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdin is not None
+    assert child.stdout.readline() == "frozen\n"
+    server.send(signal.SIGSTOP)
+    out, err = child.communicate("go\n", timeout=9)  # the SDK alone would wait 12 s for an answer
+    server.send(signal.SIGCONT)
+    server.stop()
+    assert "not published" in out
+    assert err == ""
 
 
 def test_only_the_best_and_the_last_are_published_when_asked(published: RunFile) -> None:
