@@ -66,6 +66,8 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("-o", "--output", choices=("table", "json"), default="table")
         if name in ("import", "export"):
             command.add_argument("file", type=Path, help="checkpoint file of the reference implementation")
+        if name in ("evaluate", "report"):
+            command.add_argument("--here", action="store_true", help="leave the run's store alone")
         if name in ("evaluate", "export"):
             command.add_argument("--checkpoint", choices=("last", "best"), default="last")
         if name == "evaluate":
@@ -118,6 +120,9 @@ def add_data(command: argparse.ArgumentParser) -> None:
 def open_run(options: argparse.Namespace) -> tuple[RunFile, RunDirectory]:
     """Return the run, and where it lives: around its file if that is a run's own, else where the run file says."""
     run = load(options.run, options.set)
+    if getattr(options, "here", False):
+        here = run.storage.model_copy(update={"remote": None, "publish_data": False})
+        run = run.model_copy(update={"storage": here})
     folder = options.run.absolute().parent
     if options.run.name == "run.yaml" and RUN_ID.fullmatch(folder.name) and (folder / "checkpoints").is_dir():
         return run, RunDirectory(options.run.parent)

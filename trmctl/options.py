@@ -32,3 +32,8 @@ runs_option = click.option(
     "--runs", metavar="FOLDER", default="runs", show_default=True, help="Where runs live (`storage.path`)."
 )
 """Adds `--runs`: argument `runs`."""
+
+publish_option = click.option(
+    "--publish", is_flag=True, help="Ask the run's store for what is newer there, and publish what comes of it."
+)
+"""Adds `--publish`: argument `publish`."""

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
-from trmctl.options import runs_option
+from trmctl.options import publish_option, runs_option
 from trmctl.stages import Trainer, require_trainer, run_one
 
 
 @click.command("evaluate")
 @click.argument("run")
 @runs_option
+@publish_option
 @click.option(
     "--checkpoint",
     type=click.Choice(("last", "best")),
@@ -28,7 +29,13 @@ from trmctl.stages import Trainer, require_trainer, run_one
     help="Change a key, as in --set evaluate.rollouts=8. May be given again.",
 )
 def command(
-    run: str, runs: str, checkpoint: str, sample: int | None, tasks: str | None, overrides: tuple[str, ...]
+    run: str,
+    runs: str,
+    publish: bool,
+    checkpoint: str,
+    sample: int | None,
+    tasks: str | None,
+    overrides: tuple[str, ...],
 ) -> int:
     """Score a checkpoint of a run again, in whole or in part.
 
@@ -41,5 +48,6 @@ def command(
     require_trainer()
     extra = ["--checkpoint", checkpoint, *(["--sample", str(sample)] if sample else [])]
     extra += ["--tasks", tasks] if tasks is not None else []
+    extra += [] if publish else ["--here"]
     extra += [word for override in overrides for word in ("--set", override)]
     return run_one(Trainer().command("evaluate", str(directory.run_file), *extra))

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
-from trmctl.options import runs_option
+from trmctl.options import publish_option, runs_option
 from trmctl.stages import Trainer, require_trainer, run_one
 
 
 @click.command("report")
 @click.argument("run")
 @runs_option
-def command(run: str, runs: str) -> int:
+@publish_option
+def command(run: str, runs: str, publish: bool) -> int:
     """Make the report page of a run again.
 
     RUN is a run directory, a name (its newest run), an id, or NAME/ID.
@@ -20,4 +21,4 @@ def command(run: str, runs: str) -> int:
 
     directory = find(run, Path(runs))
     require_trainer()
-    return run_one(Trainer().command("report", str(directory.run_file)))
+    return run_one(Trainer().command("report", str(directory.run_file), *([] if publish else ["--here"])))
