@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.data.manifest import FORMAT, Source, read_manifest, sizes_are_right, write_manifest
-from trainer.data.shared import SharedData, open_shared, over_limit, used
+from trainer.data.shared import SharedData, make_room, open_shared, set_aside, used
 from trainer.data.store import sync
 from trainer.progress import say
 from trmkit.errors import DataError
@@ -44,9 +44,8 @@ def build_for(run: RunFile) -> Path:
     shared = open_shared(run.storage, say)
     folder = build(run.data, Path(run.storage.data), shared)
     if run.storage.data_cache_gib is not None and not isinstance(run.data, FolderData):
-        for unused in over_limit(folder.parent, run.storage.data_cache_gib * 2**30, folder):
+        for unused in make_room(folder.parent, run.storage.data_cache_gib * 2**30, folder):
             say(f"removed {unused}: the built data sets took more than {run.storage.data_cache_gib} GiB")
-            _throw_away(unused)
     return folder
 
 
@@ -63,8 +62,7 @@ def build(section: DataSection, root: Path, shared: SharedData | None = None) ->
         return check(Path(section.path))
     source = source_of(section)
     target = place_of(section, root)
-    if is_current(target, source):
-        used(target)
+    if is_current(target, source) and used(target):
         return target
     root.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(root)
@@ -116,7 +114,10 @@ def is_current(folder: Path, source: Source) -> bool:
     Where none of the files is left (or none was on this machine), the data set stays good.
     """
     manifest = read_manifest(folder)
-    if manifest is None or not sizes_are_right(folder, manifest):
+    try:
+        if manifest is None or not sizes_are_right(folder, manifest):
+            return False
+    except FileNotFoundError:  # another process takes it away
         return False
     now = {name: sha256(path) for name, path in source.files.items() if path.is_file()}
     return not now or now == manifest["inputs"]
@@ -127,8 +128,8 @@ def _put_in_place(folder: Path, target: Path, source: Source) -> None:
         if is_current(target, source):  # another builder was faster, and wrote the same
             return
         try:
-            if target.exists():
-                _throw_away(target)  # made from files that changed since; who has it open keeps what was in it
+            if target.exists() and (old := set_aside(target)) is not None:
+                shutil.rmtree(old, ignore_errors=True)  # its files changed; who has it open keeps what was in it
             os.rename(folder, target)
         except OSError as error:  # another builder did one of the two in between
             reason = error
@@ -136,14 +137,6 @@ def _put_in_place(folder: Path, target: Path, source: Source) -> None:
         sync_entry(target.parent)
         return
     raise DataError(f"{target}: cannot be put in place ({reason})", next="see who else writes there, and if you may")
-
-
-def _throw_away(folder: Path) -> None:
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
-    try:
-        os.rename(folder, aside)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _remove_abandoned(root: Path) -> None:

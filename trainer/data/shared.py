@@ -7,6 +7,8 @@ whole where `published.json` is, which lists every file with its SHA-256.
 import fcntl
 import json
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +30,9 @@ from trmkit.store.retry import persist
 
 IN_USE = 3600.0
 """Seconds since its last use in which a data set is not removed for room: a start may be about to open it."""
+
+ROOM = "room"
+"""What the lock is called that is held while data sets are chosen to be removed."""
 
 
 class SharedData:
@@ -108,23 +113,59 @@ def only_one(target: Path) -> Iterator[None]:
         yield
 
 
-def used(folder: Path) -> None:
-    """Remember that a data set is used now: what was not used for longest is removed first."""
-    if os.access(folder / NAME, os.W_OK):
-        os.utime(folder / NAME, ns=(time.time_ns(), (folder / NAME).stat().st_mtime_ns))
+def used(folder: Path) -> bool:
+    """Remember that a data set is used now: what was not used for longest is removed first. False: it is gone."""
+    manifest = folder / NAME
+    if not os.access(manifest, os.W_OK) or not os.access(folder.parent, os.W_OK):
+        return manifest.is_file()  # nothing can be removed from here either
+    with only_one(folder.parent / ROOM):
+        try:
+            os.utime(manifest, ns=(time.time_ns(), manifest.stat().st_mtime_ns))
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Move a data set where nobody looks for it, to be removed from there; None: another process was faster."""
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    try:
+        os.rename(folder, aside)
+    except FileNotFoundError:
+        aside.rmdir()
+        return None
+    except OSError:
+        aside.rmdir()
+        raise
+    return aside
+
+
+def make_room(root: Path, limit: float, current: Path) -> list[Path]:
+    """Remove data sets in `root` as `over_limit` says; return those that this process removed.
+
+    Processes choose one after the other, and none chooses while another says that it uses a set (`used`).
+    """
+    with only_one(root / ROOM):
+        chosen = over_limit(root, limit, current)
+        aside = {folder: place for folder in chosen if (place := set_aside(folder)) is not None}
+    for place in aside.values():
+        shutil.rmtree(place, ignore_errors=True)
+    return list(aside)
 
 
 def over_limit(root: Path, limit: float, current: Path) -> list[Path]:
     """Return the data sets in `root` to remove so that the rest takes at most `limit` bytes, unused for longest first.
 
-    Those used within the last hour stay, and `current` stays.
+    Those used within the last hour stay, and `current` stays. One that goes away meanwhile does not count.
     """
     found = []
     for folder in root.glob("*-????????????"):
-        manifest = folder / NAME
-        if manifest.is_file():
+        try:
+            when = (folder / NAME).stat().st_atime
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            found.append((manifest.stat().st_atime, size, folder))
+        except OSError:  # a builder replaces it, or it is no data set
+            continue
+        found.append((when, size, folder))
     total, chosen = sum(size for _, size, _ in found), []
     for when, size, folder in sorted(found):
         if total <= limit:

@@ -49,9 +49,9 @@ def test_a_data_set_is_named_by_its_section_and_says_what_it_is(four_by_four: Pa
 
 def test_a_second_build_does_nothing(four_by_four: Path, tmp_path: Path) -> None:
     folder = build(section_of(four_by_four), tmp_path / "root")
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "root").rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert build(section_of(four_by_four), tmp_path / "root") == folder
-    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "root").rglob("*")}
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
 def test_two_builds_are_equal_byte_for_byte(four_by_four: Path, tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 import multiprocessing
 import os
 import shutil
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
 from tests.trainer.helpers import change, train_alone
 from trainer import data
-from trainer.data.shared import over_limit
+from trainer.data.shared import over_limit, used
 from trmkit.spec.load import loads
 from trmkit.spec.run import RunFile
 from trmkit.store.folder import FolderStore
@@ -90,7 +91,9 @@ def test_a_data_set_made_from_other_files_is_not_taken(tmp_path: Path) -> None:
     assert contents(data.build_for(at(run, tmp_path / "three"))) == contents(one)
 
 
-def _build(run: RunFile) -> None:
+def _build(run: RunFile, together: Barrier | None = None) -> None:
+    if together is not None:
+        together.wait()
     data.build_for(run)
 
 
@@ -118,6 +121,52 @@ def test_the_sets_unused_for_longest_make_room(tmp_path: Path) -> None:
     limited = change(run, f"storage.data_cache_gib={1.5 * size / 2**30}", "data.seed=1")
     data.build_for(limited)
     assert [folder.is_dir() for folder in folders] == [False, True, False]
+
+
+def test_many_processes_make_room_at_once(tmp_path: Path) -> None:
+    run = change(None, f"storage.data={tmp_path / 'data'}", "storage.data_cache_gib=1e-9")
+    folder = data.build_for(run)
+    for number in range(200):
+        old = folder.with_name(f"old-{number:012}")
+        (old / "train").mkdir(parents=True)
+        for name in ("manifest.json", "train/a", "train/b"):
+            (old / name).touch()
+        os.utime(old / "manifest.json", (0, 0))
+    processes = multiprocessing.get_context("forkserver")
+    together = processes.Barrier(4)
+    children = [processes.Process(target=_build, args=(run, together)) for _ in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * 4
+    assert [path for path in folder.parent.iterdir() if not path.name.endswith(".lock")] == [folder]
+
+
+def test_a_set_that_another_process_removes_meanwhile_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = change(None, f"storage.data={tmp_path / 'data'}")
+    folders = [data.build_for(change(run, f"data.seed={seed}")) for seed in range(2)]
+    walk = Path.rglob
+
+    def walk_then_remove(self: Path, pattern: str) -> list[Path]:
+        found = list(walk(self, pattern))
+        shutil.rmtree(folders[1], ignore_errors=True)  # as another process does right now
+        return found
+
+    monkeypatch.setattr(Path, "rglob", walk_then_remove)
+    assert over_limit(tmp_path / "data", 1, folders[0]) == []
+
+
+def test_a_set_that_was_removed_before_it_could_be_used_is_built_again(tmp_path: Path) -> None:
+    run = change(None, f"storage.data={tmp_path / 'data'}")
+    folder = data.build_for(run)
+    assert used(folder)
+    shutil.rmtree(folder)
+    assert not used(folder)
+    assert data.build_for(run) == folder
+    assert used(folder)
 
 
 def test_a_set_that_was_just_used_is_not_removed(tmp_path: Path) -> None:
