@@ -62,12 +62,19 @@ def build(section: DataSection, root: Path, shared: SharedData | None = None) ->
         return check(Path(section.path))
     source = source_of(section)
     target = place_of(section, root)
-    if is_current(target, source) and used(target):
-        return target
-    root.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(root)
-    if shared is not None and shared.take(target, source, is_current):
-        return target
+    if not (is_current(target, source) and used(target)):
+        root.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(root)
+        if shared is not None and shared.take(target, source, is_current):
+            return target
+        _make(section, source, target)
+    if shared is not None:
+        shared.give(target)
+    return target
+
+
+def _make(section: DataSection, source: Source, target: Path) -> None:
+    root = target.parent
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=root))
     try:
         start = time.monotonic()
@@ -79,9 +86,6 @@ def build(section: DataSection, root: Path, shared: SharedData | None = None) ->
         _put_in_place(folder, target, source)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if shared is not None:
-        shared.give(target)
-    return target
 
 
 def source_of(section: DataSection) -> Source:

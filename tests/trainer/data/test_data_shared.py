@@ -63,6 +63,57 @@ def test_a_damaged_data_set_is_built_again(tmp_path: Path, capsys: pytest.Captur
     assert find(store, "", -60) == []
 
 
+def test_what_was_built_before_it_was_to_be_published_is_published_later(
+    shared_run: RunFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = data.build_for(at(change(shared_run, "storage.publish_data=false"), tmp_path / "one"))
+    assert "published" not in capsys.readouterr().err
+    assert data.build_for(at(shared_run, tmp_path / "one")) == one
+    assert "published the data set" in capsys.readouterr().err
+    assert data.build_for(at(shared_run, tmp_path / "one")) == one
+    assert capsys.readouterr().err == ""
+    assert contents(data.build_for(at(shared_run, tmp_path / "two"))) == contents(one)
+    assert "brought" in capsys.readouterr().err
+
+
+def damage(store: FolderStore, name: str, content: bytes | None) -> None:
+    """Change, or remove, every published file of this name; what is changed keeps its size if `content` is empty."""
+    for entry in list(store.keys("_data/")):
+        if entry.key.endswith(name) and content is None:
+            store.delete([entry.key])
+        elif entry.key.endswith(name):
+            store.write(entry.key, content or b"x" * entry.size)
+
+
+@pytest.mark.parametrize("name", ["all__inputs.npy", "manifest.json", "published.json"])
+@pytest.mark.parametrize("content", [b"", b"{}", None], ids=["changed", "shortened", "removed"])
+def test_a_damaged_data_set_is_published_again_by_who_builds_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes | None
+) -> None:
+    run = change(None, f"storage.remote={tmp_path / 'share'}", "storage.publish_data=true")
+    data.build_for(at(run, tmp_path / "one"))
+    damage(FolderStore(tmp_path / "share"), name, content)
+    two = data.build_for(at(run, tmp_path / "two"))
+    assert "published the data set" in capsys.readouterr().err
+    three = data.build_for(at(run, tmp_path / "three"))
+    said = capsys.readouterr().err
+    assert "brought the data set" in said
+    assert "not used" not in said
+    assert contents(two) == contents(three)
+
+
+@pytest.mark.parametrize("name", ["all__inputs.npy", "manifest.json", "published.json"])
+def test_a_data_set_that_is_not_whole_in_the_store_is_mended_by_who_has_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    run = change(None, f"storage.remote={tmp_path / 'share'}", "storage.publish_data=true")
+    one = data.build_for(at(run, tmp_path / "one"))
+    damage(FolderStore(tmp_path / "share"), name, b"{}")
+    assert data.build_for(at(run, tmp_path / "one")) == one
+    assert "published the data set" in capsys.readouterr().err
+    assert contents(data.build_for(at(run, tmp_path / "two"))) == contents(one)
+
+
 def csv_run(tmp_path: Path, folder: Path) -> RunFile:
     text = f"""
 name: csv
@@ -74,21 +125,49 @@ storage: {{remote: {tmp_path / "share"}, publish_data: true}}
     return loads(text, "run.yaml", ())
 
 
+def write_csv(folder: Path, rows: int) -> None:
+    """Write a pair of files with so many training puzzles."""
+    puzzle = ".23456789456789123789123456214365897365897214897214365531642978642978531978531642"
+    folder.mkdir(exist_ok=True)
+    for name, count in (("train.csv", rows), ("test.csv", 1)):
+        lines = [f"{number},{puzzle},1{puzzle[1:]},1" for number in range(count)]
+        (folder / name).write_text("\n".join(["source,question,answer,rating", *lines, ""]))
+
+
+def test_a_published_set_without_its_manifest_does_not_stop_who_can_build(tmp_path: Path) -> None:
+    write_csv(tmp_path / "csv", 1)
+    run = csv_run(tmp_path, tmp_path / "csv")
+    one = data.build_for(at(run, tmp_path / "one"))
+    damage(FolderStore(tmp_path / "share"), "/manifest.json", None)
+    two = data.build_for(at(run, tmp_path / "two"))
+    assert (two / "train/all__inputs.npy").read_bytes() == (one / "train/all__inputs.npy").read_bytes()
+
+
 def test_a_data_set_made_from_other_files_is_not_taken(tmp_path: Path) -> None:
-    puzzle, answer = "." + "23456789456789123789123456214365897365897214897214365531642978642978531978531642", ""
-    answer = "1" + puzzle[1:]
-    head = "source,question,answer,rating\n"
     folder = tmp_path / "csv"
-    folder.mkdir()
-    for name in ("train.csv", "test.csv"):
-        (folder / name).write_text(f"{head}a,{puzzle},{answer},1\n")
+    write_csv(folder, 1)
     run = csv_run(tmp_path, folder)
     one = data.build_for(at(run, tmp_path / "one"))
-    (folder / "train.csv").write_text(f"{head}a,{puzzle},{answer},1\nb,{puzzle},{answer},2\n")
+    write_csv(folder, 2)
     two = data.build_for(at(run, tmp_path / "two"))
     assert contents(one) != contents(two)
-    shutil.rmtree(folder)  # no file left to compare with: what is published is taken
-    assert contents(data.build_for(at(run, tmp_path / "three"))) == contents(one)
+    shutil.rmtree(folder)  # no file left to compare with: what was published last is taken
+    assert contents(data.build_for(at(run, tmp_path / "three"))) == contents(two)
+
+
+def test_a_mixed_set_is_not_taken_where_the_folder_of_a_part_holds_something_else(tmp_path: Path) -> None:
+    keys = "side: 4, train_puzzles: 5, test_puzzles: 3, num_aug: 1"
+    parts = f"[{{source: folder, path: {tmp_path}/theirs}}, {{source: sudoku-generated, {keys}}}]"
+    mixed = f"data={{source: mixed, parts: {parts}}}"
+    run = change(None, f"storage.remote={tmp_path / 'share'}", "storage.publish_data=true", mixed)
+    built = []
+    for seed in (5, 7):  # two machines with another data set in the same place
+        theirs = change(None, f"data={{source: sudoku-generated, {keys}, seed: {seed}}}")
+        shutil.rmtree(tmp_path / "theirs", ignore_errors=True)
+        shutil.copytree(data.build_for(at(theirs, tmp_path / "built")), tmp_path / "theirs")
+        built.append(data.build_for(at(run, tmp_path / str(seed))))
+    rows = [(folder / "train/all__inputs.npy").read_bytes() for folder in built]
+    assert rows[0] != rows[1]
 
 
 def _build(run: RunFile, together: Barrier | None = None) -> None:
