@@ -2,10 +2,24 @@
 
 from pathlib import Path
 
+from trainer.data.manifest import NAME
 from trainer.data.store import SET, check_values, read_identifiers, read_split
 from trmkit.errors import DataError
 
 ROWS_AT_ONCE = 65_536
+BESIDE = ("identifiers.json", "test_puzzles.json", NAME)
+"""Files beside the splits; the last two need not be there."""
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """Return the files that make the data set in `folder`, by their names in it: those of its splits and beside them.
+
+    What else lies there is no part of it.
+    """
+    places = [folder / name for name in BESIDE]
+    places += [file for split in ("train", "test") for file in sorted((folder / split).glob(f"{SET}__*.npy"))]
+    places += [folder / split / "dataset.json" for split in ("train", "test")]
+    return {file.relative_to(folder).as_posix(): file for file in places}
 
 
 def check(folder: Path) -> Path:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from trainer.data import source_of
 from trainer.data.augment import SEPARATOR
-from trainer.data.folder import check
+from trainer.data.folder import check, files_of
 from trainer.data.manifest import Built, Grid, Source, grid_of
 from trainer.data.sampler import Rows, original_rows
 from trainer.data.store import (
@@ -33,6 +33,7 @@ from trainer.data.store import (
 )
 from trmkit.errors import DataError
 from trmkit.spec.data import FolderData, MixedData, SingleData
+from trmkit.store.local import sha256
 
 T = TypeVar("T")
 
@@ -58,10 +59,13 @@ def source(section: MixedData) -> Source:
     files = {
         f"part {number}/{name}": path
         for number, part in enumerate(section.parts, 1)
-        if not isinstance(part, FolderData)
-        for name, path in source_of(part).files.items()
+        for name, path in _files_of(part).items()
     }
     return Source(partial(write, section), files)
+
+
+def _files_of(part: SingleData) -> dict[str, Path]:
+    return files_of(Path(part.path)) if isinstance(part, FolderData) else source_of(part).files
 
 
 def write(section: MixedData, target: Path) -> Built:
@@ -90,7 +94,8 @@ def write(section: MixedData, target: Path) -> Built:
 def _part(number: int, section: SingleData, draft: Path) -> Part:
     if isinstance(section, FolderData):
         place = check(Path(section.path))
-        built = Built(grid_of(place), {})
+        inputs = {name: sha256(file) for name, file in files_of(place).items() if file.is_file()}
+        built = Built(grid_of(place), {}, inputs)
     else:
         draft.mkdir(parents=True)
         place, built = draft, source_of(section).write(draft)

@@ -1,6 +1,7 @@
 """Several sources as one data set."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,31 @@ def test_a_folder_somebody_else_built_can_be_a_part(tmp_path: Path) -> None:
     folder = build(mixed({"source": "folder", "path": str(theirs)}, FOUR | {"seed": 6}), tmp_path / "data")
     assert grid_of(folder) == Grid("sudoku", 4, 4)
     np.testing.assert_array_equal(read_split(folder, "train").inputs[:15], read_split(theirs, "train").inputs)
+
+
+def test_a_folder_part_with_other_content_makes_another_data_set(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+
+    def put(seed: int) -> None:
+        shutil.rmtree(theirs, ignore_errors=True)
+        built = build(SudokuGeneratedData.model_validate(FOUR | {"seed": seed}), tmp_path / "built")
+        shutil.copytree(built, theirs)
+
+    section = mixed({"source": "folder", "path": str(theirs)}, FOUR | {"seed": 6})
+    put(5)
+    folder = build(section, tmp_path / "data")
+    before = np.array(read_split(folder, "train").inputs)
+    built_at = (folder / "train/dataset.json").stat().st_mtime_ns
+    assert build(section, tmp_path / "data") == folder
+    assert (folder / "train/dataset.json").stat().st_mtime_ns == built_at
+    put(7)
+    assert build(section, tmp_path / "data") == folder
+    np.testing.assert_array_equal(read_split(folder, "train").inputs[:15], read_split(theirs, "train").inputs)
+    assert (before != read_split(folder, "train").inputs).any()
+    shutil.rmtree(theirs)  # no file left to compare with: what is built stays good
+    built_at = (folder / "train/dataset.json").stat().st_mtime_ns
+    assert build(section, tmp_path / "data") == folder
+    assert (folder / "train/dataset.json").stat().st_mtime_ns == built_at
 
 
 def test_the_size_is_foretold_and_then_read(two: tuple[Any, Any], tmp_path: Path) -> None:
