@@ -19,6 +19,7 @@ from trainer.report.page import templates
 from trmkit.errors import DataError
 from trmkit.spec.load import load
 from trmkit.store.local import write_whole
+from trmkit.words import size
 
 SPLITS = {"train": "Training rows", "test": "Held-out rows"}
 VIEWS = 4
@@ -121,14 +122,14 @@ def _list_table(found: list[dict[str, Any]], root: Path) -> str:
     rows = [head]
     for one in found:
         counts = (f"{one['rows'][split]:,}" for split in SPLITS)
-        rows.append((one["folder"], one["source"], *counts, _size(one["bytes"]), one["built"]))
+        rows.append((one["folder"], one["source"], *counts, size(one["bytes"]), one["built"]))
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _lines(shown: dict[str, Any]) -> list[str]:
-    lines = [f"{shown['folder']}  ({_size(shown['bytes'])}, built {shown['built']})", f"  grid     {shown['grid']}"]
+    lines = [f"{shown['folder']}  ({size(shown['bytes'])}, built {shown['built']})", f"  grid     {shown['grid']}"]
     for split, counts in shown["splits"].items():
         lines.append(f"  {split:8} " + ", ".join(f"{value:,} {name}" for name, value in counts.items()))
     lines += [f"  section  {json.dumps(shown['section'])}"] if shown["section"] else []
@@ -138,10 +139,6 @@ def _lines(shown: dict[str, Any]) -> list[str]:
     lines += [f"  left out and {more} more"] if more > 0 else []
     known = shown["identifiers"]
     return [*lines, f"  names    {known['count']:,}, such as {', '.join(known['sample'])}"]
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def preview_page(folder: Path, groups: int) -> str:

@@ -27,6 +27,7 @@ from trainer.state import total_steps
 from trmkit.errors import SpecError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
+from trmkit.words import size
 
 PEAK_TFLOPS = {
     "T4": 65, "V100": 125, "L4": 121, "A10G": 125, "A100": 312, "L40S": 362, "RTX4090": 165, "RTX5090": 210,
@@ -189,8 +190,8 @@ def _table(found: dict[str, Any]) -> str:
     names = {"trainable": "trainable", "table": "puzzle table", "buffers": "buffers", "total": "total"}
     lines += [f"  parameters  {found['parameters'][key]:>15,}  {text}" for key, text in names.items()]
     lines += [f"  FLOPs       {value:>15.3g}  {key.replace('_', ' ')}" for key, value in found["flops"].items()]
-    lines += [f"  memory      {_size(value):>15}  {key.replace('_', ' ')}" for key, value in found["memory"].items()]
-    lines += [f"  disk        {_size(value):>15}  {key}" for key, value in found["disk"].items()]
+    lines += [f"  memory      {size(value):>15}  {key.replace('_', ' ')}" for key, value in found["memory"].items()]
+    lines += [f"  disk        {size(value):>15}  {key}" for key, value in found["disk"].items()]
     if found["processes"] > 1:
         lines.append(f"  memory is per process, {found['processes']} processes")
     time = found["time"]
@@ -201,12 +202,3 @@ def _table(found: dict[str, Any]) -> str:
         length = f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
         lines.append(f"  time        {length:>15}  for {time['updates']:,} updates, by {time['basis']}")
     return "\n".join(lines)
-
-
-def _size(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.2f} GiB"

@@ -10,6 +10,7 @@ from trainer.dist import World
 from trmkit.errors import TrainError
 from trmkit.spec.data import ArcData
 from trmkit.spec.run import RunFile
+from trmkit.words import size
 
 FLOAT = 4
 """Bytes of a value of the table, which is float32 whatever the network computes in."""
@@ -24,17 +25,17 @@ def refuse_table_without_room(run: RunFile, world: World) -> None:
     """
     if not run.model.puzzle_emb_ndim:
         return
-    size, identifiers = table_bytes(run)
+    table, identifiers = table_bytes(run)
     room = device_memory(world)
-    if size <= room:
+    if table <= room:
         return
     advice = "lower model.puzzle_emb_ndim, or the number of puzzles with an identifier"
     if isinstance(run.data, ArcData):
-        most = (run.data.num_aug + 1) * room // size - 1
+        most = (run.data.num_aug + 1) * room // table - 1
         advice = f"lower data.num_aug: with {max(0, most)} the table alone would fill the memory, so take less"
     raise TrainError(
         f"the puzzle table, {identifiers:,} identifiers x {run.model.puzzle_emb_ndim} x {FLOAT} bytes, takes"
-        f" {_size(size)}; {world.device} has {_size(room)} for each process",
+        f" {size(table)}; {world.device} has {size(room)} for each process",
         next=f"{advice}; `trmctl describe` shows all sizes",
     )
 
@@ -59,7 +60,3 @@ def device_memory(world: World) -> int:
     limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.is_file() else "max"
     whole = min(whole, int(limit)) if limit.isdecimal() else whole
     return whole // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.2f} GiB" if count >= 2**28 else f"{count / 2**20:.1f} MiB"

@@ -44,7 +44,9 @@ def test_a_table_without_room_is_refused_before_the_build_with_what_to_lower(
     limit = tmp_path / "memory.max"
     limit.write_text("1000000000\n")
     monkeypatch.setattr(fits, "CGROUP_LIMIT", limit)
-    with pytest.raises(TrainError, match=r"800,801 identifiers x 512 x 4 bytes, takes 1\.53 GiB; cpu has 0\.93") as no:
+    with pytest.raises(
+        TrainError, match=r"800,801 identifiers x 512 x 4 bytes, takes 1\.53 GiB; cpu has 953\.7 MiB"
+    ) as no:
         train_alone(arc_run(1000, tmp_path))
     assert no.value.next.startswith("lower data.num_aug: with 609 the table alone")
     assert not (tmp_path / "data").exists()

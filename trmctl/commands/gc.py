@@ -29,8 +29,8 @@ def command(
     time: --older-than.
     """
     from trmctl.commands.list import age
-    from trmctl.commands.show import size
     from trmkit.store.garbage import find, remove
+    from trmkit.words import size
 
     place = opened(storage(store, config, overrides))
     found = ask(lambda: find(place, "", seconds(older_than)))

@@ -8,6 +8,7 @@ import click
 from trmctl.options import output_option
 from trmctl.output import data, plain, table
 from trmctl.stores import StoredRun, ask, find, storage, store_options
+from trmkit.words import size
 
 
 @click.command("show")
@@ -90,13 +91,3 @@ def scores(known: dict[str, Any]) -> str:
     """Return the scores that matter most as text."""
     shown = {name: known[name] for name in ("exact_accuracy", "accuracy") if isinstance(known.get(name), float)}
     return "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
-
-
-def size(count: int) -> str:
-    """Return bytes as people say them."""
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024 or unit == "GiB":
-            break
-        amount /= 1024
-    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
