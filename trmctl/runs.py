@@ -10,7 +10,13 @@ from trmkit.store.layout import RunDirectory
 
 
 def find(text: str, runs: Path) -> RunDirectory:
-    """Return the run meant by `text`; of several with this name the newest. Raises StoreError."""
+    """Return the run meant by `text`; of several with this name the newest. StoreError: it is not on this machine."""
+    if text.startswith("s3://"):
+        address = text.split("/checkpoints/")[0].rstrip("/")
+        raise StoreError(
+            f"{text}: is in a store; this works on runs on this machine",
+            next=f"trmctl fetch {address}, then give {'/'.join(address.split('/')[-2:])}",
+        )
     folder = RunDirectory(Path(text))
     if folder.run_file.is_file():
         return folder

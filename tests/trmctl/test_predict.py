@@ -44,3 +44,11 @@ def test_an_unknown_run_is_refused_before_anything_starts(trmctl: Run) -> None:
     result = trmctl("predict", "x", PUZZLE)
     assert result.code == 1
     assert "error: there is no run 'x'" in result.err
+
+
+@pytest.mark.parametrize("command", [("predict", PUZZLE), ("evaluate",), ("report",)])
+def test_a_run_in_a_store_is_to_be_fetched_first(trmctl: Run, command: tuple[str, ...]) -> None:
+    name, *more = command
+    result = trmctl(name, "s3://bucket/prefix/demo/1a2b3c4d", *more)
+    assert result.code == 1
+    assert "next: trmctl fetch s3://bucket/prefix/demo/1a2b3c4d" in result.err

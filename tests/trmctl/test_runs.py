@@ -49,3 +49,10 @@ def test_no_runs_at_all_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         find("demo", tmp_path / "absent")
     assert caught.value.next.endswith("are: none yet")
+
+
+@pytest.mark.parametrize("tail", ["", "/", "/checkpoints/step_00000009-1a2b3c4d5e6f"])
+def test_the_address_of_a_run_in_a_store_is_an_error_that_says_how_to_fetch_it(runs: Path, tail: str) -> None:
+    with pytest.raises(StoreError, match="is in a store") as caught:
+        find(f"s3://bucket/prefix/demo/aaaa{tail}", runs)
+    assert caught.value.next == "trmctl fetch s3://bucket/prefix/demo/aaaa, then give demo/aaaa"
