@@ -88,7 +88,7 @@ def add_predict(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpoint", choices=("last", "best"), default="last")
     command.add_argument("--votes", type=int, help="most views of a known ARC task that vote")
     command.add_argument("--steps", action="store_true", help="show what was guessed after each supervision step")
-    command.add_argument("--device", default="cpu", help="where to compute")
+    command.add_argument("--device", default="cpu", help="where to compute: auto, cpu, cuda, cuda:1 or mps")
     command.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
 

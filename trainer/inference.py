@@ -19,7 +19,7 @@ from trainer.models import TrainableModel
 from trainer.models import build as build_model
 from trainer.models.base import IGNORED_LABEL
 from trainer.puzzles import Candidate, Cells, Kind, Question, Tokens, Verdict, kind_of
-from trmkit.errors import DataError
+from trmkit.errors import DataError, SpecError
 
 ROWS_AT_ONCE = 64
 DEFAULT_VOTES = 16
@@ -82,15 +82,17 @@ class Solver:
     def load(cls, path: str | Path, *, device: str = "cpu", which: str = "last") -> "Solver":
         """Return a solver with `which` checkpoint, `last` or `best`, of a run directory, or a checkpoint's folder.
 
-        Every byte is verified before it is parsed. CheckpointError: there is none, or it cannot be used.
+        `device` is `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`. Every byte is verified before it is parsed.
+        CheckpointError: there is none, or it cannot be used. SpecError: there is no such device.
         """
+        place = device_of(device)
         known = find_known(Path(path), which)
         data = known.metadata
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then replaced
             model = build_model(known.run.model, data.vocab_size, data.seq_len, data.num_puzzle_identifiers)
-        model = model.to(device)
+        model = model.to(place)
         load_for_inference(model, known.checkpoint)
-        return cls(model, known, torch.device(device))
+        return cls(model, known, place)
 
     def solve(
         self, puzzle: str | dict[str, Any] | Sequence[Sequence[int]], *, name: str = "input", votes: int = DEFAULT_VOTES
@@ -153,6 +155,17 @@ class Solver:
             guesses=tuple(Guess(cells, kind.text(cells), sure) for cells, sure in guesses),
             candidates=tuple(found),
         )
+
+
+def device_of(wanted: str) -> torch.device:
+    """Return the device of this name; `auto` is the first of cuda, mps, cpu. SpecError: it is not here."""
+    here = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    here = [*(["cuda"] if here else []), *here, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+    if wanted == "auto":
+        return torch.device(here[0])
+    if wanted not in here:
+        raise SpecError(f"device: there is no {wanted!r} here", next=f"take auto, or what is here: {', '.join(here)}")
+    return torch.device(wanted)
 
 
 def _as_text(puzzle: str | dict[str, Any] | Sequence[Sequence[int]]) -> str:

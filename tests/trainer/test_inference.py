@@ -16,7 +16,7 @@ from trainer.data.manifest import Grid
 from trainer.data.store import read_split
 from trainer.inference import Solver
 from trainer.puzzles import kind_of
-from trmkit.errors import CheckpointError, DataError
+from trmkit.errors import CheckpointError, DataError, SpecError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 
@@ -62,6 +62,22 @@ def test_the_example_in_the_documentation_runs(runs: dict[str, Path]) -> None:
     result = doctest.DocTestRunner().run(example)
     assert result.attempted == 3
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "xla"])
+def test_a_device_that_is_not_here_is_an_error_that_says_what_is(
+    runs: dict[str, Path], device: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SpecError, match=f"there is no '{device}' here") as refused:
+        Solver.load(runs["sudoku"], device=device)
+    assert refused.value.next.endswith("cpu")
+    assert main(["predict", str(runs["sudoku"]), PUZZLE, "--device", device]) == 2
+    assert capsys.readouterr().err.startswith("error: device: there is no")
+
+
+def test_auto_takes_a_device_that_is_here(runs: dict[str, Path]) -> None:
+    [answer] = Solver.load(runs["sudoku"], device="auto").solve(PUZZLE)
+    assert len(answer.text) == 16
 
 
 def test_answers_are_those_of_the_evaluation(small_run: RunFile) -> None:

@@ -17,7 +17,7 @@ from trmctl.stages import Trainer, require_trainer, run_one
 @click.option("--checkpoint", type=click.Choice(("last", "best")), default="last", show_default=True, help="Of a run.")
 @click.option("--votes", type=click.IntRange(1), help="Most views of a known ARC task that vote (16).")
 @click.option("--steps", is_flag=True, help="Show what was guessed after each supervision step.")
-@click.option("--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda or mps.")
+@click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @output_option("table", "json")
 def command(
     run: str, input: str, runs: str, checkpoint: str, votes: int | None, steps: bool, device: str, output: str
