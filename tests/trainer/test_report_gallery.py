@@ -141,3 +141,12 @@ def test_a_task_is_right_when_the_truth_is_first_for_every_test_input(
 def test_the_script_fetches_nothing_and_writes_text_alone() -> None:
     script = (Path(__file__).parents[2] / "trainer/report/templates/gallery.js").read_text()
     assert re.search("fetch|XMLHttp|import|eval|innerHTML|http", script) is None
+
+
+def test_the_page_says_of_how_many_tasks_the_gallery_is_a_part(directory: RunDirectory) -> None:
+    content = evaluation()
+    assert "Every task that was scored." in words_of(directory, content)
+    content["sets"]["test"]["voting"]["tasks"] = 1400
+    words = words_of(directory, content)
+    assert "3 of 1,400 tasks that were scored, evenly spread, not chosen" in words
+    assert "what is counted below are these 3 (evaluate.examples)" in words

@@ -14,14 +14,18 @@ STATUSES = {
 
 
 def gallery(evaluation: dict[str, Any] | None) -> dict[str, Any]:
-    """Return `tasks` with their pictures, and `filters`: (status, title, meaning, how many)."""
+    """Return `tasks` with their pictures, `filters`: (status, title, meaning, how many of them), and `total`.
+
+    `total` is the number of tasks that were scored, of which the gallery shows an even part.
+    """
     kind = (evaluation or {}).get("grid", {}).get("kind", "")
     tasks = [_task(task, kind) for task in (evaluation or {}).get("gallery", [])]
     filters = [
         (status, title, meaning, sum(task["status"] == status for task in tasks))
         for status, (title, meaning) in STATUSES.items()
     ]
-    return {"tasks": tasks, "filters": filters}
+    voting = (evaluation or {}).get("sets", {}).get("test", {}).get("voting", {})
+    return {"tasks": tasks, "filters": filters, "total": max(len(tasks), voting.get("tasks", 0))}
 
 
 def status_of(task: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@
       task.hidden = !shown;
       count += shown;
     }
-    said.textContent = `${count} of ${tasks.length} tasks`;
+    said.textContent = `${count} of these ${tasks.length} tasks`;
   };
   bar.addEventListener("input", apply);
   bar.hidden = false;
