@@ -56,8 +56,9 @@ def evaluate(
     """Score the `last` or the `best` checkpoint of `run`, write what was found, and return it.
 
     All that the run file asks for goes to `eval.json`; a part asked for by `part`, or one that would take the place of
-    whole scores, to `eval-partial.json`. CheckpointError: there is no such checkpoint, or it is damaged; SpecError:
-    there is no such part. Raises `Stopped` when a signal asked for it.
+    whole scores, to `eval-partial.json`. A `part` that leaves nothing out is no part. CheckpointError: there is no such
+    checkpoint, it is damaged, or there are too few to vote together; SpecError: there is no such part. Raises `Stopped`
+    when a signal asked for it.
     """
     found = find_checkpoint(directory, which)
     folder = data.build_together(run, world)
@@ -66,6 +67,7 @@ def evaluate(
     scope = choose(run, splits["test"], grid, names, part)
     model = make_model(run, splits["train"].metadata, world.device)
     _refuse_what_cannot_be(run, model, grid)
+    voters = find_voters(directory, run.evaluate.ensemble)
     weights = load_for_inference(model, found)
     prepare(model, run.train)
     started = time.monotonic()
@@ -74,10 +76,10 @@ def evaluate(
     with StopSignal().listening() as stop:
         scoring = Scoring(run, model, splits, folder, grid, names, tried, world, lambda: stop.check(world))
         scoring.test(scope)
-        if not part:
+        if scope.whole or not part:
             scoring.other_sets(scope)
-        if run.evaluate.ensemble:
-            scoring.ensemble(scope, found, newest_checkpoints(directory, run.evaluate.ensemble))
+        if voters:
+            scoring.ensemble(scope, found, voters)
     result = {
         "step": found.step,
         "total": total_steps(run, splits["train"].metadata),
@@ -94,7 +96,8 @@ def evaluate(
         "gallery": scoring.outcome.gallery,
     }
     if world.first:
-        _write(directory, result, scoring.outcome, partial=bool(part) or (not scope.whole and _has_whole(directory)))
+        partial = not scope.whole and (bool(part) or _has_whole(directory))
+        _write(directory, result, scoring.outcome, partial=partial)
     return result
 
 
@@ -262,6 +265,18 @@ def find_checkpoint(directory: RunDirectory, which: str) -> Checkpoint:
         raise CheckpointError(f"{root}: holds no whole checkpoint{reasons}", next="train first")
     for reason in refused:
         say(f"not used: {reason}")
+    return found
+
+
+def find_voters(directory: RunDirectory, count: int | None) -> list[Checkpoint]:
+    """Return the checkpoints that vote together: up to `count`, none if that is None. CheckpointError: there is one."""
+    found = newest_checkpoints(directory, count) if count else []
+    if len(found) == 1:
+        raise CheckpointError(
+            f"evaluate.ensemble: {directory.checkpoints} has one whole checkpoint, and one alone is no ensemble",
+            next="keep more with train.checkpoint.keep; `trmctl fetch --all` brings those in a store;"
+            " or leave evaluate.ensemble out",
+        )
     return found
 
 

@@ -1,6 +1,7 @@
 """Parts of the test set: whole tasks where tasks vote; and what becomes of the scores of all of it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from trainer.data.store import Split, read_identifiers, read_split
 from trainer.dist import World
 from trainer.evaluate import evaluate
 from trainer.scope import Part, choose, groups_of
-from trmkit.errors import SpecError
+from trmkit.errors import CheckpointError, SpecError
 from trmkit.spec.load import dump, loads
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
@@ -123,6 +124,35 @@ def test_a_part_leaves_the_whole_scores_alone(arc_run: RunFile, alone: World) ->
     evaluate(change(arc_run, "evaluate.final_sample=1"), directory, alone)
     assert json.loads(directory.evaluation.read_text())["scope"]["scored"] == 1
     assert whole["scope"]["scored"] == 4
+
+
+@pytest.mark.parametrize("part", [Part(sample=100_000), Part(tasks=TASKS)])
+def test_a_part_that_leaves_nothing_out_is_the_whole(arc_run: RunFile, alone: World, part: Part) -> None:
+    directory = RunDirectory.of(arc_run)
+    directory.partial_evaluation.unlink(missing_ok=True)
+    whole = evaluate(arc_run, directory, alone)
+    directory.evaluation.unlink()
+    found = evaluate(arc_run, directory, alone, "last", part)
+    assert not directory.partial_evaluation.exists()
+    assert json.loads(directory.evaluation.read_text())["scope"] == {"unit": "tasks", "scored": 4, "total": 4}
+    assert found["sets"] == whole["sets"]
+
+
+def test_the_gallery_is_spread_evenly_over_the_tasks(arc_run: RunFile, alone: World) -> None:
+    found = evaluate(change(arc_run, "evaluate.examples=2"), RunDirectory.of(arc_run), alone)
+    every = list(json.loads((RunDirectory.of(arc_run).root / "submission.json").read_text()))
+    assert [task["task"] for task in found["gallery"]] == every[::2]
+    assert found["sets"]["test"]["voting"]["tasks"] == len(every) == 4
+
+
+def test_one_checkpoint_is_no_ensemble(arc_run: RunFile, alone: World, tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    shutil.copytree(RunDirectory.of(arc_run).root, directory.root)
+    for step in (3, 6):
+        (directory.checkpoints / f"step_{step:08d}" / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"evaluate\.ensemble: .* has one whole checkpoint") as refused:
+        evaluate(change(arc_run, "evaluate.ensemble=3"), directory, alone)
+    assert "train.checkpoint.keep" in refused.value.next
 
 
 def test_the_checkpoints_that_vote_together_have_a_score_of_their_own(arc_run: RunFile, alone: World) -> None:
