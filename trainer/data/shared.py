@@ -4,14 +4,12 @@ In the store a data set lives at `_data/<its folder's name>-<first 12 digits of 
 whole where `published.json` is, which lists every file with its SHA-256.
 """
 
-import fcntl
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from trmkit.store.base import Entry, Say, Store
 from trmkit.store.fetch import Fetch
 from trmkit.store.garbage import DATA_MANIFEST
 from trmkit.store.layout import DATA
-from trmkit.store.local import sha256
+from trmkit.store.local import only_one, sha256
 from trmkit.store.open import open_store
 from trmkit.store.publish import Published, publish, published_name
 from trmkit.store.publish import read_manifest as read_published
@@ -153,15 +151,6 @@ class SharedData:
 def open_shared(options: StorageSection, say: Say) -> SharedData | None:
     """Return the data sets in the store of a run; None: it has no store."""
     return None if options.remote is None else SharedData(open_store(options), options, say)
-
-
-@contextmanager
-def only_one(target: Path) -> Iterator[None]:
-    """Have one process of this machine at a time work on `target`."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f".{target.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def used(folder: Path) -> bool:

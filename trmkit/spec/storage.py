@@ -47,7 +47,7 @@ class StorageSection(Section):
     """Store in which runs are published: `s3://bucket/prefix`, or a folder such as a mounted share. Null: none."""
 
     publish_data: bool = False
-    """Publish built data sets in `remote` too. One that is there already is always taken instead of built."""
+    """Publish built data sets in `remote` too. A whole one there, made from the same files, is always taken."""
 
     endpoint_url: Annotated[str, AfterValidator(_endpoint)] | None = None
     """Address of an S3 that is not AWS, as in `http://minio:9000`; null: what the SDK finds (`AWS_ENDPOINT_URL_S3`)."""
