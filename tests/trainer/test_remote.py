@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -251,12 +251,13 @@ OUTAGES = {"refused": (signal.SIGKILL, None), "frozen": (signal.SIGSTOP, signal.
 
 
 @pytest.fixture
-def breakable(tmp_path: Path, small_run: RunFile, monkeypatch: pytest.MonkeyPatch) -> tuple[Seaweed, RunFile]:
+def breakable(tmp_path: Path, small_run: RunFile, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Seaweed, RunFile]]:
     """Return a server of one's own, not started yet, and a run that is published there."""
     server = Seaweed(tmp_path / "seaweed")
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    return server, change(small_run, "storage.remote=s3://trm-artifacts/outage", "train.checkpoint.every_steps=1")
+    yield server, change(small_run, "storage.remote=s3://trm-artifacts/outage", "train.checkpoint.every_steps=1")
+    server.stop(signal.SIGKILL)
 
 
 @pytest.mark.parametrize("kind", OUTAGES)

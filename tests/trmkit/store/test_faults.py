@@ -220,9 +220,12 @@ def test_a_hostile_summary_says_nothing_wrong(tmp_path: Path, content: bytes) ->
 
 
 @pytest.mark.full
-def test_a_hundred_kills_of_the_server_leave_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hundred_kills_of_the_server_leave_nothing_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """Half of the publications go on after the restart, half are abandoned with the server."""
     server = Seaweed(tmp_path / "seaweed")
+    request.addfinalizer(lambda: server.stop(signal.SIGKILL))
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     server.start()
@@ -262,4 +265,3 @@ def test_a_hundred_kills_of_the_server_leave_nothing_half(tmp_path: Path, monkey
     assert checkpoints(store, RUN) == seen
     print(f"{hit} kills hit a publication; {len(acknowledged)} acknowledged, {len(seen)} visible, all whole; "
           f"{orphans} times an upload was left unfinished, none after gc")  # fmt: skip
-    server.stop()
