@@ -194,7 +194,7 @@ def test_the_sets_unused_for_longest_make_room(tmp_path: Path) -> None:
     run = change(None, f"storage.data={tmp_path / 'data'}")
     folders = [data.build_for(change(run, f"data.seed={seed}")) for seed in range(3)]
     for age, folder in zip((3, 1, 2), folders, strict=True):
-        os.utime(folder / "manifest.json", (0, 1e9 - age * 1e5))
+        os.utime(folder / "manifest.json", (1e9 - age * 1e5, 1e9))
     size = sum(path.stat().st_size for path in folders[0].rglob("*") if path.is_file())
     assert over_limit(tmp_path / "data", 2.5 * size, folders[0]) == [folders[2]]
     limited = change(run, f"storage.data_cache_gib={1.5 * size / 2**30}", "data.seed=1")
