@@ -16,7 +16,7 @@ setup: $(STAMP)  ## Make .venv and install everything, when something changed
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,cluster,dev]'
 	@touch $@
 
 demo: setup  ## Train, score and report the demo; with STORAGE=s3 through an S3 server on this machine

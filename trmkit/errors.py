@@ -50,4 +50,42 @@ class TrainError(TrmError):
 
 
 class ClusterError(TrmError):
-    """The cluster refused something or cannot be reached."""
+    """Something with a cluster went wrong."""
+
+    exit_code = 3
+
+
+class ClusterUnreachableError(ClusterError):
+    """The cluster does not answer, or there is no configuration that says where it is."""
+
+
+class ClusterForbiddenError(ClusterError):
+    """This user may not do that in the cluster."""
+
+
+class ClusterRefusedError(ClusterError):
+    """The cluster does not take an object: it is not valid there, or an admission rule is against it."""
+
+    exit_code = 2
+
+
+class ClusterConflictError(ClusterError):
+    """The name is taken, or somebody else changed the object first."""
+
+    exit_code = 2
+
+
+class ClusterMissingError(ClusterError):
+    """There is no such object."""
+
+    exit_code = 4
+
+
+class ClusterNotReadyError(ClusterError):
+    """The container has not started, so it says nothing yet."""
+
+
+class TimedOutError(TrmError):
+    """Something was waited for and did not happen in time."""
+
+    exit_code = 5

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from trmkit.spec.base import NonNegativeInt, PositiveInt, Section, Sequence
+from trmkit.spec.base import NonNegativeInt, PositiveFloat, PositiveInt, Section, Sequence
 
 LABEL = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)"
 PREFIX = r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*/)?"
@@ -193,6 +193,12 @@ class ClusterSection(Section):
     ephemeral_storage: Quantity | None = None
     """Local disk per pod; null asks for none."""
 
+    scratch: Quantity | None = "20Gi"
+    """Most that `storage.path` and `storage.data` may hold in a pod, where they are no volume; null: no limit."""
+
+    resources: dict[LabelKey, Quantity] = {}
+    """Further resources per pod, by the names the cluster gives them, as in `rdma/hca_a: 1`."""
+
     shm: Quantity | None = "1Gi"
     """Size of /dev/shm; it counts against `memory`. null leaves the container runtime's 64 MiB."""
 
@@ -210,6 +216,9 @@ class ClusterSection(Section):
 
     fabric: Literal["none", "ib", "roce", "efa", "tcpx"] = "none"
     """Fast network between machines: InfiniBand, RoCE, AWS EFA, or Google's GPUDirect-TCPX."""
+
+    spread: Literal["required", "preferred", "none"] = "required"
+    """Whether pods of a run go to different machines, as far as there are any."""
 
     tolerations: Sequence[Toleration] = ()
     """Taints the pods tolerate, besides that of the GPU."""
@@ -232,6 +241,13 @@ class ClusterSection(Section):
     secret_env: Sequence[SecretEnv] = ()
     """Environment variables whose values stay in Secrets."""
 
+    storage_secret: ObjectName | None = None
+    """Secret with `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` for `storage.remote`, and perhaps
+    `AWS_SESSION_TOKEN`, `AWS_ENDPOINT_URL_S3` and `AWS_REGION`. Null: the service account has a cloud role."""
+
+    runtime: ObjectName = "trm"
+    """ClusterTrainingRuntime of a TrainJob."""
+
     volumes: Sequence[Volume] = ()
     """Storage mounted into the pods."""
 
@@ -241,14 +257,17 @@ class ClusterSection(Section):
     deadline_seconds: PositiveInt | None = None
     """Longest time the run may take; null: no limit."""
 
-    restarts: NonNegativeInt = 10
-    """How often the run may be started again after a preemption or a lost machine."""
+    restarts: NonNegativeInt = 5
+    """How often in a row the run may be started again without getting further; then it has failed for good."""
 
     grace_seconds: PositiveInt = 120
     """Time to save and leave after SIGTERM; more than a checkpoint takes."""
 
     rendezvous_seconds: PositiveInt = 900
     """How long the pods wait for each other at the start."""
+
+    stall_minutes: PositiveFloat | None = 30.0
+    """No step for so long ends the run's processes, to be started again; null: it may take as long as it takes."""
 
     labels: dict[LabelKey, LabelValue] = {}
     """Labels put on every object of the run."""

@@ -1,0 +1,1 @@
+"""Run file to Kubernetes objects: pure functions that know no cluster, clock or file."""

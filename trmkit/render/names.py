@@ -1,0 +1,60 @@
+"""What the objects of a run are called in a cluster, and the labels by which they are found again."""
+
+import hashlib
+
+from trmkit.spec.run import RunFile
+from trmkit.store.layout import run_id
+
+DOMAIN = "trm.dev"
+JOB = f"{DOMAIN}/run"
+"""Label of the job and of all that belongs to it, pods too: the job's name."""
+NAME = f"{DOMAIN}/name"
+"""Label: the run file's `name`."""
+ID = f"{DOMAIN}/run-id"
+"""Label: the run's id, the last part of its place in a store."""
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGER = "trmctl"
+"""Value of the label `MANAGED_BY`: every object of ours has it."""
+OURS = f"{MANAGED_BY}={MANAGER}"
+"""Label selector of everything that trmctl made."""
+SPEC_HASH = f"{DOMAIN}/spec-hash"
+"""Annotation: names the content of the rendered objects; the same run file, rendered again, gives the same."""
+STORE = f"{DOMAIN}/store"
+"""Annotation: address of the run in its store, as `s3://bucket/prefix/name/id`."""
+VERSION = f"{DOMAIN}/version"
+"""Annotation: version of trmctl that rendered the object."""
+
+PYTORCH_CONTAINER = "pytorch"
+"""Name of the trainer's container in a PyTorchJob; its webhook takes no other."""
+TRAINJOB_CONTAINER = "node"
+"""Name of the trainer's container in a TrainJob."""
+RUN_FILE_KEY = "run.yaml"
+"""Key of the run file in the run's ConfigMap, which has the job's name."""
+METRICS_PORT = 9400
+LONGEST = 45
+"""Longest name of a job. A TrainJob's pods, and the one Service a worker of a PyTorchJob, need room behind it."""
+
+
+def job_name(run: RunFile) -> str:
+    """Return the name of the run's job: `<name>-<run id>`, a DNS-1035 label of at most 45 characters.
+
+    The same run file always gives the same name. One too long is cut, and 4 digits of its hash keep it apart.
+    """
+    identity = run_id(run)
+    room = LONGEST - len(identity) - 1
+    if len(run.name) <= room:
+        return f"{run.name}-{identity}"
+    digest = hashlib.sha256(run.name.encode()).hexdigest()[:4]
+    return f"{run.name[: room - 5].rstrip('-')}-{digest}-{identity}"
+
+
+def labels(run: RunFile) -> dict[str, str]:
+    """Return the labels of every object of a run; those of the run file stay below ours."""
+    return {
+        **run.cluster.labels,
+        "app.kubernetes.io/name": "trm",
+        MANAGED_BY: MANAGER,
+        JOB: job_name(run),
+        NAME: run.name,
+        ID: run_id(run),
+    }
