@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 VECTORS := $(wildcard ../shared/vectors)
+CRDS := $(wildcard ../shared/crds)
 PACKAGES := trmkit trainer trmctl
 
 .DEFAULT_GOAL := help
@@ -24,11 +25,11 @@ demo: setup  ## Train, score and report the demo; with STORAGE=s3 through an S3 
 
 test: setup  ## Run the tests
 	@$(if $(VECTORS),echo "with the reference vectors in $(VECTORS)",echo "without reference vectors: there is no ../shared/vectors")
-	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(BIN)/python -m pytest -q -n 2
+	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(if $(CRDS),TRM_CRDS=$(abspath $(CRDS))) $(BIN)/python -m pytest -q -n 2
 
 test-full: setup  ## Run the tests and the long batteries
 	@$(if $(VECTORS),echo "with the reference vectors in $(VECTORS)",echo "without reference vectors: there is no ../shared/vectors")
-	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(BIN)/python -m pytest -q -n 2 -m 'not cluster'
+	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(if $(CRDS),TRM_CRDS=$(abspath $(CRDS))) $(BIN)/python -m pytest -q -n 2 -m 'not cluster'
 
 lint: setup  ## Check style, types, imports, sizes and generated files
 	$(BIN)/ruff check .

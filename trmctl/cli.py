@@ -15,6 +15,7 @@ COMMANDS = {
     "explain": "Say what a key of the run file means, and what it may be.",
     "schema": "Print the JSON schema of the run file, for editors.",
     "run": "Build, train, evaluate and report here; go on where it stopped.",
+    "render": "Print the Kubernetes objects of a run.",
     "predict": "Answer a Sudoku, a maze or an ARC task with a trained model.",
     "data": "List, show and preview built data sets.",
     "describe": "Show the model of a run file: parts, sizes, what a step costs.",

@@ -1,6 +1,7 @@
 """What the objects of a run are called in a cluster, and the labels by which they are found again."""
 
 import hashlib
+from dataclasses import dataclass
 
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import run_id
@@ -40,21 +41,36 @@ def job_name(run: RunFile) -> str:
 
     The same run file always gives the same name. One too long is cut, and 4 digits of its hash keep it apart.
     """
-    identity = run_id(run)
-    room = LONGEST - len(identity) - 1
-    if len(run.name) <= room:
-        return f"{run.name}-{identity}"
-    digest = hashlib.sha256(run.name.encode()).hexdigest()[:4]
-    return f"{run.name[: room - 5].rstrip('-')}-{digest}-{identity}"
+    return NamedRun.of(run).job
 
 
-def labels(run: RunFile) -> dict[str, str]:
-    """Return the labels of every object of a run; those of the run file stay below ours."""
-    return {
-        **run.cluster.labels,
-        "app.kubernetes.io/name": "trm",
-        MANAGED_BY: MANAGER,
-        JOB: job_name(run),
-        NAME: run.name,
-        ID: run_id(run),
-    }
+@dataclass(frozen=True)
+class NamedRun:
+    """A run with its names, which take a hash of the run file to know and are worked out once."""
+
+    run: RunFile
+    id: str
+    job: str
+    """Name of the job, and of the ConfigMap."""
+
+    @classmethod
+    def of(cls, run: RunFile) -> "NamedRun":
+        """Return the run with its names."""
+        identity = run_id(run)
+        room = LONGEST - len(identity) - 1
+        if len(run.name) <= room:
+            return cls(run, identity, f"{run.name}-{identity}")
+        digest = hashlib.sha256(run.name.encode()).hexdigest()[:4]
+        return cls(run, identity, f"{run.name[: room - 5].rstrip('-')}-{digest}-{identity}")
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return the labels of every object of the run; ours win over those of the run file."""
+        return {
+            **self.run.cluster.labels,
+            "app.kubernetes.io/name": "trm",
+            MANAGED_BY: MANAGER,
+            JOB: self.job,
+            NAME: self.run.name,
+            ID: self.id,
+        }

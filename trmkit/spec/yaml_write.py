@@ -1,7 +1,7 @@
 """Writes plain data as YAML that `yaml_read` reads back to equal data."""
 
 import re
-from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from trmkit.spec.yaml_read import resolve
@@ -13,20 +13,22 @@ BOOLEANS_OF_YAML_1_1 = frozenset(["y", "n", "yes", "no", "on", "off"])
 
 def write(data: dict[str, Any]) -> str:
     """Return `data` as YAML text: block mappings, and lists of scalars on one line."""
-    return "\n".join(block(data, "") if data else ["{}"]) + "\n"
+    out: list[str] = []
+    block(data, "", out)
+    return "\n".join(out or ["{}"]) + "\n"
 
 
-def block(data: dict[str, Any], indent: str) -> Iterator[str]:
-    """Yield the lines of a mapping."""
+def block(data: dict[str, Any], indent: str, out: list[str]) -> None:
+    """Append the lines of a mapping."""
     for key, value in data.items():
         if isinstance(value, dict) and value:
-            yield f"{indent}{scalar(key)}:"
-            yield from block(value, indent + "  ")
+            out.append(f"{indent}{scalar(key)}:")
+            block(value, indent + "  ", out)
         elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
-            yield f"{indent}{scalar(key)}:"
-            yield from (f"{indent}- {flow(item)}" for item in value)
+            out.append(f"{indent}{scalar(key)}:")
+            out += [f"{indent}- {flow(item)}" for item in value]
         else:
-            yield f"{indent}{scalar(key)}: {flow(value)}"
+            out.append(f"{indent}{scalar(key)}: {flow(value)}")
 
 
 def flow(value: Any) -> str:
@@ -40,12 +42,18 @@ def flow(value: Any) -> str:
 
 def scalar(value: str | int | float | bool | None) -> str:
     """Return a scalar; text is quoted where it could be taken for something else, also by a YAML 1.1 reader."""
+    if isinstance(value, str):
+        return text(value)
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float):
-        return number(value)
+    return number(value)
+
+
+@lru_cache(maxsize=4096)
+def text(value: str) -> str:
+    """Return text, quoted where needed; the same words come again and again."""
     return value if is_plain(value) else quote(value)
 
 

@@ -1,0 +1,89 @@
+"""`trmctl render`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trmctl.options import run_file_options
+from trmctl.output import talk
+
+if TYPE_CHECKING:
+    from trmkit.render.objects import Backend
+
+
+@click.command("render")
+@run_file_options
+@click.option(
+    "--backend", type=click.Choice(["pytorchjob", "trainjob"]), help="Kind of job [default: cluster.backend]."
+)
+@click.option("-n", "--namespace", metavar="NAME", help="Namespace of the objects, where the run file names none.")
+@click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write a file for each object here.")
+@click.option("--base", is_flag=True, help="Print what a namespace needs once: accounts, roles, the TrainJob runtime.")
+def command(
+    config: str,
+    overrides: tuple[str, ...],
+    backend: "Backend | None",
+    namespace: str | None,
+    output: str,
+    out: Path | None,
+    base: bool,
+) -> None:
+    r"""Print the Kubernetes objects of a run.
+
+    They are a ConfigMap with the run file, and the job that reads it. No cluster is asked. `cluster.backend: auto` gives a PyTorchJob here; `submit` takes what the cluster serves.
+
+    \b
+    Example:
+      trmctl render -c run.yaml --set cluster.nodes=2 | kubectl apply -f -
+      trmctl render -c run.yaml --backend trainjob --out manifests/
+    """
+    objects = base_objects(namespace) if base else run_objects(config, overrides, backend, namespace)
+    if out is None:
+        click.echo(text(objects, output), nl=False)
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    for found in objects:
+        path = out / f"{found['kind'].lower()}-{found['metadata']['name']}.{output}"
+        path.write_text(text([found], output), encoding="utf-8")
+        click.echo(str(path))
+
+
+def run_objects(
+    config: str, overrides: tuple[str, ...], backend: "Backend | None", namespace: str | None
+) -> list[dict[str, Any]]:
+    """Return the objects of a run; what a person should know of them goes to stderr."""
+    from trmkit.render.objects import remarks, render
+    from trmkit.spec.load import load
+
+    run = load(config, overrides)
+    chosen: Backend = backend or ("trainjob" if run.cluster.backend == "trainjob" else "pytorchjob")
+    objects = render(run, chosen, namespace=namespace)
+    for remark in remarks(run):
+        talk(f"note: {remark}")
+    return objects
+
+
+def base_objects(namespace: str | None) -> list[dict[str, Any]]:
+    """Return what a namespace needs once."""
+    from trmkit.render.base import base
+
+    objects = base()
+    if namespace is not None:
+        for found in objects:
+            if found["kind"] != "ClusterTrainingRuntime":
+                found["metadata"]["namespace"] = namespace
+    return objects
+
+
+def text(objects: list[dict[str, Any]], form: str) -> str:
+    """Return objects as a YAML stream, or as JSON: one object, or a List as kubectl takes it."""
+    if form == "json":
+        import json
+
+        whole = objects[0] if len(objects) == 1 else {"apiVersion": "v1", "kind": "List", "items": objects}
+        return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    from trmkit.render.text import write_all
+
+    return write_all(objects)

@@ -1,0 +1,90 @@
+"""Run file to all of its objects: a ConfigMap with the resolved run file, and the job that reads it."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from trmkit import __version__
+from trmkit.render.fabric import FABRICS
+from trmkit.render.names import RUN_FILE_KEY, SPEC_HASH, STORE, VERSION, NamedRun
+from trmkit.render.pod import STAGES, given
+from trmkit.render.pytorchjob import pytorchjob
+from trmkit.render.trainjob import trainjob
+from trmkit.spec.load import dump
+from trmkit.spec.run import RunFile
+
+Backend = Literal["pytorchjob", "trainjob"]
+KINDS = {"pytorchjob": pytorchjob, "trainjob": trainjob}
+
+
+def render(
+    run: RunFile, backend: Backend, *, namespace: str | None = None, stages: Sequence[str] = STAGES
+) -> list[dict[str, Any]]:
+    """Return the objects of a run, in the order in which they are made. Pure: equal arguments give equal objects.
+
+    `namespace` goes where the run file names none. SpecError: the run file asks for what this backend cannot give.
+    """
+    named = NamedRun.of(run)
+    config = configmap(run, metadata(named, namespace))
+    job = KINDS[backend](named, job_metadata(named, namespace), stages)
+    digest = content_hash([config, job])
+    for found in (config, job):
+        found["metadata"]["annotations"] = {
+            SPEC_HASH: digest,
+            VERSION: __version__,
+            **found["metadata"].get("annotations", {}),
+        }
+    return [config, job]
+
+
+def configmap(run: RunFile, about: dict[str, Any]) -> dict[str, Any]:
+    """Return the ConfigMap with the resolved run file; its text is the one kept beside the checkpoints."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": {RUN_FILE_KEY: dump(run)}}
+
+
+def metadata(named: NamedRun, namespace: str | None) -> dict[str, Any]:
+    """Return name, place and labels of an object of the run."""
+    place = given(namespace=named.run.cluster.namespace or namespace)
+    return {"name": named.job, **place, "labels": named.labels}
+
+
+def job_metadata(named: NamedRun, namespace: str | None) -> dict[str, Any]:
+    """Return the metadata of the job, by which Kueue finds its queue and we the run's store."""
+    run, about = named.run, metadata(named, namespace)
+    queue = {"kueue.x-k8s.io/queue-name": run.cluster.queue, "kueue.x-k8s.io/priority-class": run.cluster.priority}
+    store = run.storage.remote and f"{run.storage.remote.rstrip('/')}/{run.name}/{named.id}"
+    return {**about, "labels": {**about["labels"], **given(**queue)}, **given(annotations=given(**{STORE: store}))}
+
+
+def content_hash(objects: Sequence[dict[str, Any]]) -> str:
+    """Return 16 hex digits that name what is rendered."""
+    text = json.dumps(objects, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def remarks(run: RunFile) -> list[str]:
+    """Return what a person should know before this run goes to a cluster; nothing of it is an error."""
+    cluster, found = run.cluster, []
+    kept = any(run.storage.path.startswith(volume.mount_path) for volume in cluster.volumes if volume.kind == "pvc")
+    if run.storage.remote is None and not kept:
+        found.append(
+            "nothing is kept: storage.remote is null and storage.path is no volume, so results end with their pods"
+            " and a pod that is started again begins at the first step"
+        )
+    if "@sha256:" not in cluster.image:
+        found.append(f"cluster.image: {cluster.image} is a tag, which may mean another image tomorrow; name a digest")
+    if cluster.fabric != "none" and FABRICS[cluster.fabric].note:
+        found.append(f"cluster.fabric: {cluster.fabric}: {FABRICS[cluster.fabric].note}")
+    if cluster.nodes > 1 and cluster.queue is None and cluster.gang == "none":
+        found.append(
+            f"cluster.nodes: {cluster.nodes} pods are not scheduled as one: if there is room for some, they wait"
+            " for the rest; name a Kueue queue in cluster.queue, or a cluster.gang"
+        )
+    saving = run.storage.stop_seconds + 10
+    if run.storage.remote is not None and cluster.grace_seconds < saving:
+        found.append(
+            f"cluster.grace_seconds: {cluster.grace_seconds} is less than storage.stop_seconds + 10 = {saving:g}:"
+            " the last checkpoint may not get out of a pod that is told to stop"
+        )
+    return found
