@@ -3,7 +3,7 @@
 `trmctl.kube` is the real one; tests pass one that lives in memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,6 +42,7 @@ POD_MONITOR = Kind("monitoring.coreos.com", "v1", "podmonitors", "PodMonitor")
 PROMETHEUS = Kind("monitoring.coreos.com", "v1", "prometheuses", "Prometheus")
 DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
 PRIORITY_CLASS = Kind("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False)
+JOB = Kind("batch", "v1", "jobs", "Job")
 POD = Kind("", "v1", "pods", "Pod")
 EVENT = Kind("", "v1", "events", "Event")
 CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
@@ -61,6 +62,10 @@ class Change:
     type: str
     """ADDED, MODIFIED or DELETED."""
     object: Object
+
+
+Opener = Callable[[str | None, str | None], "Cluster"]
+"""Opens the cluster of a context, for a namespace; None: those the configuration names. `trmctl.kube.open_cluster`."""
 
 
 class Cluster(Protocol):
@@ -114,10 +119,12 @@ class Cluster(Protocol):
         previous: bool = False,
         since: float | None = None,
         tail: int | None = None,
+        stamps: bool = False,
     ) -> Iterator[str]:
-        """Yield the lines of a container, `since` so many seconds; ends when the container does. ClusterMissingError.
+        """Yield the lines of a container, of the last `since` seconds; ends when the container does.
 
-        ClusterNotReadyError: the container has not started.
+        `stamps` puts when it was written, as RFC 3339, and a space before each line. ClusterMissingError: there is no
+        such pod. ClusterNotReadyError: the container has not started.
         """
 
     def read_port(self, pod: str, port: int, path: str, namespace: str | None = None) -> str:
