@@ -3,11 +3,15 @@
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from trmctl.errors import exit_code
 from trmkit import __version__
+
+if TYPE_CHECKING:
+    from trmctl.cluster import Opener
 
 COMMANDS = {
     "init": "Write a first run file, with comments.",
@@ -66,7 +70,8 @@ class Commands(click.Group):
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or run file, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or run file, 3 cluster unreachable or forbidden, 4 not found, "
+    "5 timed out, 6 preempted (again may help), 130 stopped or detached by Ctrl-C, 143 stopped by SIGTERM.",
 )
 @click.version_option(__version__, prog_name="trmctl", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -76,6 +81,6 @@ def cli() -> None:
     """
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and exit."""
-    sys.exit(exit_code(lambda: cli.main(argv, prog_name="trmctl", standalone_mode=False)))
+def main(argv: Sequence[str] | None = None, *, open_cluster: "Opener | None" = None) -> None:
+    """Run the command line and exit; `open_cluster` replaces `trmctl.kube.open_cluster`."""
+    sys.exit(exit_code(lambda: cli.main(argv, prog_name="trmctl", standalone_mode=False, obj=open_cluster)))

@@ -59,6 +59,10 @@ class ClusterUnreachableError(ClusterError):
     """The cluster does not answer, or there is no configuration that says where it is."""
 
 
+class ClusterNotConfiguredError(ClusterUnreachableError):
+    """Nothing on this machine says where a cluster is, or what talks to one is not installed."""
+
+
 class ClusterForbiddenError(ClusterError):
     """This user may not do that in the cluster."""
 

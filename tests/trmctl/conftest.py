@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.trmctl.fake_cluster import FakeCluster
 from trmctl.cli import main
 
 GOOD = """\
@@ -34,11 +35,13 @@ Run = Callable[..., Result]
 def trmctl(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return a function that runs `trmctl` with its arguments, in a folder with a good `run.yaml`."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRM_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
     (tmp_path / "run.yaml").write_text(GOOD, encoding="utf-8")
 
-    def run(*arguments: str) -> Result:
+    def run(*arguments: str, cluster: FakeCluster | None = None) -> Result:
         with pytest.raises(SystemExit) as left:
-            main(arguments)
+            main(arguments, open_cluster=None if cluster is None else cluster.opened)
         output = capfd.readouterr()
         assert isinstance(left.value.code, int)
         return Result(left.value.code, output.out, output.err)

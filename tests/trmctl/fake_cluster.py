@@ -67,12 +67,19 @@ class FakeCluster:
         self.lingering = False
         """Whether pods of deleted jobs stay, Terminating, until `sweep`."""
         self.clock_ahead = 0.0
+        self.context: str | None = None
+        """The context it was opened with."""
         self._objects: dict[tuple[Kind, str, str], Object] = {}
         self._changes: list[tuple[Kind, Change]] = []
         self._failures: list[tuple[str, str, Exception]] = []
         self._counter = 0
 
     # -- what tests do to it
+
+    def opened(self, context: str | None, namespace: str | None) -> "FakeCluster":
+        """Open this cluster, as `trmctl.kube.open_cluster` does the real one."""
+        self.context, self._namespace = context, namespace or self._namespace
+        return self
 
     def put(self, kind: Kind, body: Object) -> Object:
         """Have an object be what `body` says, as if it had always been; return what is kept."""
