@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 VECTORS := $(wildcard ../shared/vectors)
 CRDS := $(wildcard ../shared/crds)
-PACKAGES := trmkit trainer trmctl
+PACKAGES := trmkit trainer trmctl workflows
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-full lint bench docs clean

@@ -14,9 +14,8 @@ from types import FrameType
 
 from trmctl.output import talk
 from trmkit.errors import TrmError
+from trmkit.stages import STAGES
 
-STAGES = ("build", "train", "evaluate", "report")
-ON_EVERY_PROCESS = ("train", "evaluate")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STDERR = 2
 SECOND_CTRL_C_AFTER = 1.0
@@ -54,14 +53,14 @@ def run_stages(run_file: Path, trainer: Trainer, processes: int, again: str) -> 
     """Run every stage in order; `again` is the command that goes on later. Return the exit code. Raises StageError."""
     with relay() as children:
         for number, stage in enumerate(STAGES, 1):
-            talk(f"[{number}/{len(STAGES)}] {stage}")
-            count = processes if stage in ON_EVERY_PROCESS else 1
-            code = children.run(trainer.command(stage, str(run_file), processes=count), STDERR)
+            talk(f"[{number}/{len(STAGES)}] {stage.name}")
+            count = processes if stage.everywhere else 1
+            code = children.run(trainer.command(stage.name, str(run_file), processes=count), STDERR)
             if children.caught is not None:
-                talk(f"stopped in {stage}; to go on: {again}")
+                talk(f"stopped in {stage.name}; to go on: {again}")
                 return 128 + children.caught
             if code:
-                raise StageError(f"{stage} ended with exit code {code}", code, next=f"then go on with: {again}")
+                raise StageError(f"{stage.name} ended with exit code {code}", code, next=f"then go on with: {again}")
     return 0
 
 

@@ -32,7 +32,8 @@ def command(
 ) -> None:
     r"""Print the Kubernetes objects of a run.
 
-    They are a ConfigMap with the run file, and the job that reads it. No cluster is asked. `cluster.backend: auto` gives a PyTorchJob here; `submit` takes what the cluster serves.
+    They are a ConfigMap with the run file, and the job that reads it. No cluster is asked: `cluster.backend: auto`
+    gives a PyTorchJob here, where `submit` takes what the cluster serves.
 
     \b
     Example:

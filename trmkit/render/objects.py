@@ -8,18 +8,19 @@ from typing import Any, Literal
 from trmkit import __version__
 from trmkit.render.fabric import FABRICS
 from trmkit.render.names import RUN_FILE_KEY, SPEC_HASH, STORE, VERSION, NamedRun
-from trmkit.render.pod import STAGES, given
+from trmkit.render.pod import given
 from trmkit.render.pytorchjob import pytorchjob
 from trmkit.render.trainjob import trainjob
 from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
+from trmkit.stages import NAMES
 
 Backend = Literal["pytorchjob", "trainjob"]
 KINDS = {"pytorchjob": pytorchjob, "trainjob": trainjob}
 
 
 def render(
-    run: RunFile, backend: Backend, *, namespace: str | None = None, stages: Sequence[str] = STAGES
+    run: RunFile, backend: Backend, *, namespace: str | None = None, stages: Sequence[str] = NAMES
 ) -> list[dict[str, Any]]:
     """Return the objects of a run, in the order in which they are made. Pure: equal arguments give equal objects.
 

@@ -8,6 +8,7 @@ from trmkit.render.fabric import FABRICS, Fabric
 from trmkit.render.names import JOB, METRICS_PORT, RUN_FILE_KEY, NamedRun
 from trmkit.render.quantity import amount
 from trmkit.spec.cluster import ClusterSection, Volume
+from trmkit.stages import NAMES
 
 USER = 10001
 """User and group of the image. It owns nothing and may write nowhere but in the volumes below."""
@@ -21,7 +22,6 @@ CREDENTIALS = {
     "AWS_ENDPOINT_URL_S3": True, "AWS_REGION": True,
 }  # fmt: skip
 """Keys of `cluster.storage_secret`, and whether they may be missing."""
-STAGES = ("build", "train", "evaluate", "report")
 POD_SECURITY: dict[str, Any] = {
     "runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
     "fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": {"type": "RuntimeDefault"},
@@ -110,15 +110,10 @@ def container(named: NamedRun, name: str, command: Sequence[str], env: dict[str,
     }
 
 
-def train_command(stages: Sequence[str] = STAGES) -> list[str]:
+def train_command(stages: Sequence[str] = NAMES) -> list[str]:
     """Return what the pods of a run execute."""
-    chosen = [] if tuple(stages) == STAGES else ["--stages", ",".join(stages)]
+    chosen = [] if tuple(stages) == NAMES else ["--stages", ",".join(stages)]
     return ["python", "-m", "trainer.launch", "-m", "trainer", "run", RUN_FILE, *chosen]
-
-
-def stage_command(stage: str) -> list[str]:
-    """Return what a pod executes that does one stage, in one process."""
-    return ["python", "-m", "trainer", stage, RUN_FILE]
 
 
 def environment(named: NamedRun, own: dict[str, str]) -> list[dict[str, Any]]:

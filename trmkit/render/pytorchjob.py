@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from trmkit.render.names import PYTORCH_CONTAINER, NamedRun
-from trmkit.render.pod import STAGES, container, given, pod_template, train_command
+from trmkit.render.pod import container, given, pod_template, train_command
 from trmkit.spec.cluster import ClusterSection
+from trmkit.stages import NAMES
 
 API_VERSION = "kubeflow.org/v1"
 RENDEZVOUS_PORT = 23456
@@ -20,7 +21,7 @@ LAST_RESORT_SECONDS = 600
 """How much later than the launcher the operator ends a run that is past its deadline, should the launcher hang."""
 
 
-def pytorchjob(named: NamedRun, metadata: dict[str, Any], stages: Sequence[str] = STAGES) -> dict[str, Any]:
+def pytorchjob(named: NamedRun, metadata: dict[str, Any], stages: Sequence[str] = NAMES) -> dict[str, Any]:
     """Return the run's PyTorchJob. SpecError: the run file asks for what a pod cannot have."""
     cluster = named.run.cluster
     worker = container(named, PYTORCH_CONTAINER, train_command(stages), rendezvous(named))

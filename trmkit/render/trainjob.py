@@ -10,7 +10,6 @@ from typing import Any
 from trmkit.errors import SpecError
 from trmkit.render.names import TRAINJOB_CONTAINER, NamedRun
 from trmkit.render.pod import (
-    STAGES,
     environment,
     given,
     mounts,
@@ -22,6 +21,7 @@ from trmkit.render.pod import (
 )
 from trmkit.render.pytorchjob import LAST_RESORT_SECONDS
 from trmkit.spec.cluster import ClusterSection
+from trmkit.stages import NAMES
 
 API_VERSION = "trainer.kubeflow.org/v1alpha1"
 MANAGER = "trm.dev/trmctl"
@@ -31,7 +31,7 @@ OWN_RUNTIME = "trm"
 """The runtime that this project brings."""
 
 
-def trainjob(named: NamedRun, metadata: dict[str, Any], stages: Sequence[str] = STAGES) -> dict[str, Any]:
+def trainjob(named: NamedRun, metadata: dict[str, Any], stages: Sequence[str] = NAMES) -> dict[str, Any]:
     """Return the run's TrainJob. SpecError: the run file asks for what only a runtime of its own could give."""
     cluster = named.run.cluster
     refuse_what_a_runtime_decides(cluster)

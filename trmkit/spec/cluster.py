@@ -169,6 +169,9 @@ class ClusterSection(Section):
     image: Annotated[str, Field(min_length=1, pattern=r"^[^\s]+$")] = "trm:latest"
     """Container image with this project in it. Name a digest (`…@sha256:…`) to make a run repeatable."""
 
+    trmctl_image: Annotated[str, Field(min_length=1, pattern=r"^[^\s]+$")] | None = None
+    """Image of the pipeline steps that submit jobs and follow them; null takes the WorkflowTemplate's."""
+
     backend: Literal["auto", "pytorchjob", "trainjob"] = "auto"
     """Kind of job: a Training Operator PyTorchJob, a Trainer v2 TrainJob, or whichever the cluster serves."""
 

@@ -13,7 +13,9 @@ INDEX = "_index"
 DATA = "_data"
 """Folder of a store with the published data sets."""
 PROBES = "_probe"
-"""Folder of a store in which is tried what it can do. No run can have these three names."""
+"""Folder of a store in which is tried what it can do."""
+SWEEPS = "_sweeps"
+"""Folder of a store with the pages that put the runs of a sweep side by side. No run can have these four names."""
 CHECKPOINTS = "checkpoints"
 RUN_ID = re.compile("[0-9a-f]{8}")
 STEP = re.compile(r"step_(\d{8,12})(?:-([0-9a-f]{12}))?")

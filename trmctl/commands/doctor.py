@@ -1,0 +1,51 @@
+"""`trmctl doctor`."""
+
+from dataclasses import asdict
+
+import click
+
+from trmctl.options import Place, cluster_options, output_option
+from trmctl.output import data, table
+from trmctl.stores import check_url
+
+
+@click.command("doctor")
+@click.option("-c", "--config", metavar="FILE", help="Look at what this run file needs, too.")
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Change a key of it.")
+@click.option("--store", metavar="URL", envvar="TRM_STORE", help="Try this store, instead of storage.remote.")
+@cluster_options
+@output_option("table", "json", "yaml")
+def command(config: str | None, overrides: tuple[str, ...], store: str | None, where: Place, output: str) -> int:
+    r"""Check everything that a run needs of a cluster.
+
+    All checks are made, and each ends in a line: API, kinds and their versions, operators, rights, PodSecurity, quota,
+    queue, GPUs, secrets, store with timing, clocks, Prometheus, Argo. The exit code is 1 if one failed.
+
+    \b
+    Example:
+      trmctl doctor -n research
+      trmctl doctor -c run.yaml -o json
+    """
+    from trmctl.doctor import Doctor, Finding, store_findings
+    from trmkit.errors import ClusterUnreachableError
+
+    run = None
+    if config is not None:
+        from trmkit.spec.load import load
+
+        url = [f"storage.remote={check_url(store)}"] if store else []
+        run = load(config, [*overrides, *url])
+    findings: list[Finding] = []
+    try:
+        findings += Doctor(where.open(run.cluster.namespace if run else None), run).findings()
+    except ClusterUnreachableError as error:
+        findings.append(Finding("API server", "failed", error.message, error.next))
+    findings += store_findings(run)
+    if output == "table":
+        rows = [(one.check, one.state, one.message + (f"\n-> {one.next}" if one.next else "")) for one in findings]
+        table(("CHECK", "STATE", "FOUND"), rows)
+    else:
+        data({"findings": [asdict(one) for one in findings]}, output)
+    if findings[0].state == "failed" and findings[0].check == "API server":
+        return 3
+    return int(any(one.state == "failed" for one in findings))
