@@ -1,0 +1,202 @@
+"""The runs in a cluster: found by what a person types, whatever kind of job they are; their pods, their run file."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from trmctl import pods as p
+from trmctl.cluster import CONFIG_MAP, EVENT, KUEUE_WORKLOAD, POD, PYTORCHJOB, TRAINJOB, WORKFLOW, Cluster, Kind, Object
+from trmctl.output import talk
+from trmctl.phase import QUEUE, State, state_of
+from trmkit.errors import ClusterError, ClusterForbiddenError, ClusterMissingError
+from trmkit.render import names
+
+KINDS = (PYTORCHJOB, TRAINJOB, WORKFLOW)
+PODS = {
+    PYTORCHJOB: "training.kubeflow.org/job-name",
+    TRAINJOB: "jobset.sigs.k8s.io/jobset-name",
+    WORKFLOW: "workflows.argoproj.io/workflow",
+}
+"""Kind -> label that its operator puts on the pods: the job's name."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run in a cluster: a PyTorchJob, a TrainJob or a workflow."""
+
+    kind: Kind
+    body: Object
+
+    @property
+    def name(self) -> str:
+        """Name of the object."""
+        return p.name(self.body)
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of the object."""
+        return str(p.about(self.body).get("namespace", ""))
+
+    @property
+    def uid(self) -> str:
+        """What tells it from another job that had its name."""
+        return p.uid(self.body)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Its labels."""
+        return p.about(self.body).get("labels") or {}
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """Its annotations."""
+        return p.about(self.body).get("annotations") or {}
+
+    @property
+    def run_name(self) -> str:
+        """The run file's `name`."""
+        return str(self.labels.get(names.NAME, ""))
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return str(self.labels.get(names.ID, ""))
+
+    @property
+    def key(self) -> str:
+        """`name/id`: where the run lives in a store."""
+        return f"{self.run_name}/{self.run_id}"
+
+    @property
+    def created(self) -> float:
+        """When it was made, in seconds since 1970."""
+        return p.seconds(p.about(self.body).get("creationTimestamp")) or 0.0
+
+    @property
+    def queue(self) -> str:
+        """Kueue LocalQueue it waits in; empty: none."""
+        return str(self.labels.get(QUEUE, ""))
+
+    @property
+    def nodes(self) -> int:
+        """Pods that it is made of; 0: that depends, as in a workflow."""
+        spec = self.body.get("spec") or {}
+        if self.kind == TRAINJOB:
+            return int((spec.get("trainer") or {}).get("numNodes") or 1)
+        return sum(int(one.get("replicas") or 1) for one in (spec.get("pytorchReplicaSpecs") or {}).values())
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all its pods together."""
+        spec = self.body.get("spec") or {}
+        if self.kind == TRAINJOB:
+            return self.nodes * _gpus((spec.get("trainer") or {}).get("resourcesPerNode") or {})
+        total = 0
+        for one in (spec.get("pytorchReplicaSpecs") or {}).values():
+            containers = ((one.get("template") or {}).get("spec") or {}).get("containers") or ()
+            total += int(one.get("replicas") or 1) * sum(_gpus(each.get("resources") or {}) for each in containers)
+        return total
+
+    def state(self, pods: Sequence[Object] | None = None, workload: Object | None = None) -> State:
+        """Return how it is doing."""
+        return state_of(self.body, pods, workload)
+
+
+def _gpus(resources: dict[str, dict[str, str]]) -> int:
+    found = {**(resources.get("requests") or {}), **(resources.get("limits") or {})}
+    return sum(int(count) for name, count in found.items() if name.endswith("/gpu") and str(count).isdigit())
+
+
+def jobs(cluster: Cluster, namespace: str | None = None, selector: str = names.OURS) -> list[Job]:
+    """Return the runs in a namespace, the newest first; one request for each kind, those not served left out.
+
+    ClusterForbiddenError: no kind may be listed.
+    """
+    found: list[Job] = []
+    refused: list[ClusterError] = []
+    for kind in KINDS:
+        try:
+            found += [Job(kind, body) for body in cluster.list(kind, namespace, labels=selector)]
+        except ClusterMissingError:
+            continue
+        except ClusterForbiddenError as error:
+            refused.append(error)
+    if len(refused) == len(KINDS) or (refused and not found):
+        raise refused[0]
+    return sorted(found, key=lambda job: (-job.created, job.name))
+
+
+def find(cluster: Cluster, text: str, namespace: str | None = None) -> Job:
+    """Return the run meant by a job's name, a run's name, its id, or name/id; of several the newest.
+
+    ClusterMissingError: there is none; close names are in the message.
+    """
+    known = jobs(cluster, namespace)
+    matching = [job for job in known if job.name == text]
+    matching = matching or [job for job in known if text in (job.run_name, job.run_id, job.key)]
+    if not matching:
+        from trmkit.spec.tree import did_you_mean
+
+        close = did_you_mean(text, {each for job in known for each in (job.name, job.run_name, job.key)})
+        there = ", ".join(list(dict.fromkeys(job.run_name or job.name for job in known))[:20]) or "none"
+        raise ClusterMissingError(
+            f"there is no run {text!r} in namespace {namespace or cluster.namespace} of {cluster.where}{close}",
+            next=f"the runs there: {there}; trmctl list also asks the store",
+        )
+    if len(matching) > 1:
+        others = ", ".join(f"{job.name} ({job.kind.kind})" for job in matching[1:6])
+        talk(f"taking {matching[0].name} ({matching[0].kind.kind}), the newest; there are also {others}")
+    return matching[0]
+
+
+def again(cluster: Cluster, job: Job) -> Job | None:
+    """Return the job as it is now; None: it is gone, and perhaps another one has its name."""
+    body = cluster.get(job.kind, job.name, job.namespace)
+    return None if body is None or p.uid(body) != job.uid else Job(job.kind, body)
+
+
+def pods(cluster: Cluster, job: Job) -> list[Object]:
+    """Return the pods of a run by rank."""
+    return p.by_rank(cluster.list(POD, job.namespace, labels=f"{PODS[job.kind]}={job.name}"))
+
+
+def workload(cluster: Cluster, job: Job) -> Object | None:
+    """Return what Kueue knows of a job that waits in a queue; None: nothing."""
+    if not job.queue:
+        return None
+    with suppress(ClusterMissingError, ClusterForbiddenError):
+        selector = f"kueue.x-k8s.io/job-uid={job.uid}"
+        return next(iter(cluster.list(KUEUE_WORKLOAD, job.namespace, labels=selector)), None)
+    return None
+
+
+def events(cluster: Cluster, job: Job, pods: Sequence[Object]) -> list[Object]:
+    """Return what was said of a job, its pods and its queueing, the oldest first."""
+    prefix = {job.name, *(p.name(pod) for pod in pods)}
+    found = []
+    for event in cluster.list(EVENT, job.namespace):
+        about = event.get("involvedObject") or {}
+        name = str(about.get("name", ""))
+        same = (
+            about.get("uid") in (None, "", job.uid) if name == job.name and about.get("kind") == job.kind.kind else True
+        )
+        if same and (name in prefix or name.startswith((f"{job.name}-", f"pytorchjob-{job.name}-"))):
+            found.append(event)
+    return sorted(found, key=lambda event: when(event) or 0.0)
+
+
+def when(event: Object) -> float | None:
+    """Return when an event was last seen; events of two styles say it in different places."""
+    series = event.get("series") or {}
+    made = p.about(event).get("creationTimestamp")
+    for stamp in (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"), made):
+        if stamp:
+            return p.seconds(stamp)
+    return None
+
+
+def run_file(cluster: Cluster, job: Job) -> str | None:
+    """Return the text of the run's file; None: it is not in the cluster."""
+    found = cluster.get(CONFIG_MAP, job.name, job.namespace)
+    text = ((found or {}).get("data") or {}).get(names.RUN_FILE_KEY)
+    return str(text) if text is not None else None
