@@ -302,7 +302,12 @@ class Doctor:
         if not self.cluster.allowed("create", WORKFLOW, self.namespace):
             yield Finding("", "warning", "this user may not create workflows")
         if self.cluster.get(WORKFLOW_TEMPLATE, "trm-pipeline", self.namespace) is None:
-            yield Finding("", "warning", "there is no WorkflowTemplate trm-pipeline", "docs/cluster.md, pipelines")
+            yield Finding(
+                "",
+                "warning",
+                "there is no WorkflowTemplate trm-pipeline",
+                "trmctl render --templates | kubectl apply -f -",
+            )
 
 
 def ok(message: str) -> Finding:

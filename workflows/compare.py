@@ -11,6 +11,7 @@ from trmkit.store.layout import SWEEPS, RunDirectory, store_key
 from trmkit.store.open import open_store
 from trmkit.store.take import take_files
 from workflows.children import run as run_child
+from workflows.entry import exit_code
 from workflows.outputs import OUTPUTS, leave
 
 PATIENCE = 300.0
@@ -43,4 +44,4 @@ def main(run_file: str, points: str, name: str, folder: str = OUTPUTS) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(exit_code(lambda: main(*sys.argv[1:])))

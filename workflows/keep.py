@@ -8,6 +8,7 @@ from trmkit.store.fetch import Fetch
 from trmkit.store.layout import RunDirectory, store_key
 from trmkit.store.open import open_store
 from trmkit.store.take import take_files
+from workflows.entry import exit_code
 
 PATIENCE = 300.0
 """Seconds to wait for a store that does not answer."""
@@ -24,4 +25,4 @@ def main(run_file: str, folder: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(exit_code(lambda: main(*sys.argv[1:])))

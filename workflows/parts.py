@@ -18,6 +18,7 @@ AGAIN = (
 """Another try makes sense after what our exit codes call retryable, a signal, or a lost pod, which has code -1."""
 SUBMIT = [
     "trmctl", "submit", "-c", RUN_FILE, "--yes", "--wait", "--follow", "--if-exists", "adopt", "--on-signal", "delete",
+    "--outputs", OUTPUTS,
 ]  # fmt: skip
 SMALL = m.ResourceRequirements.model_validate(
     {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
@@ -36,7 +37,7 @@ def again() -> RetryStrategy:
         limit=RETRIES,
         retry_policy="Always",
         expression=AGAIN,
-        backoff=m.Backoff(duration="10s", factor="2", max_duration="10m"),
+        backoff=m.Backoff.model_validate({"duration": "10s", "factor": 2, "maxDuration": "10m"}),
     )
 
 

@@ -9,6 +9,7 @@ from trmkit.spec.run import RunFile
 from trmkit.stages import STAGES
 from trmkit.store.layout import RunDirectory
 from workflows.children import run as run_child
+from workflows.entry import exit_code
 from workflows.outputs import OUTPUTS, leave
 
 
@@ -42,4 +43,4 @@ def outputs(stage: str, run: RunFile) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(exit_code(lambda: main(*sys.argv[1:])))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from trmctl.options import output_option, runs_option
+from trmctl.options import Place, cluster_options, output_option, runs_option
 from trmctl.output import data, table
 from trmctl.stores import ask, storage, store_options
 from trmkit.spec.run import RunFile
@@ -12,20 +12,40 @@ from trmkit.spec.run import RunFile
 
 @click.command("diff")
 @click.argument("first")
-@click.argument("second")
+@click.argument("second", required=False)
 @store_options
 @runs_option
+@cluster_options
 @output_option("table", "json", "yaml")
 def command(
-    first: str, second: str, store: str | None, config: str | None, overrides: tuple[str, ...], runs: str, output: str
+    first: str,
+    second: str | None,
+    store: str | None,
+    config: str | None,
+    overrides: tuple[str, ...],
+    runs: str,
+    output: str,
+    where: Place,
 ) -> None:
     """Show the keys in which two runs differ.
 
-    FIRST and SECOND are run files, runs on this machine, or runs in a store, which is asked for what is not here.
+    FIRST and SECOND are run files, runs on this machine, in a store, or in a cluster, asked in this order. A run file
+    alone is compared with the run of that name in the cluster.
+
+    \b
+    Example:
+      trmctl diff run.yaml
+      trmctl diff run.yaml my-run --store s3://bucket/runs
     """
     from trmctl.prepare import differences
+    from trmkit.spec.load import load
 
-    files = [resolved(text, Path(runs), store, config, overrides) for text in (first, second)]
+    one = resolved(first, Path(runs), store, config, overrides, where)
+    if second is None:
+        second = load(first).name if Path(first).is_file() else first
+        files = [one, live(second, where, one)]
+    else:
+        files = [one, resolved(second, Path(runs), store, config, overrides, where)]
     found = differences(*files)
     if output != "table":
         data({"differences": [{"key": key, "first": a, "second": b} for key, (a, b) in found.items()]}, output)
@@ -35,11 +55,13 @@ def command(
         click.echo("the run files say the same", err=True)
 
 
-def resolved(text: str, runs: Path, store: str | None, config: str | None, overrides: tuple[str, ...]) -> RunFile:
-    """Return the run file of a run, wherever that is. Raises StoreError: there is none."""
+def resolved(
+    text: str, runs: Path, store: str | None, config: str | None, overrides: tuple[str, ...], where: Place
+) -> RunFile:
+    """Return the run file of a run, wherever that is. Raises StoreError, ClusterMissingError: there is none."""
     from trmctl import runs as local
     from trmctl import stores
-    from trmkit.errors import StoreError
+    from trmkit.errors import ClusterNotConfiguredError, StoreError
     from trmkit.spec.load import load, loads
 
     if Path(text).is_file():
@@ -49,7 +71,33 @@ def resolved(text: str, runs: Path, store: str | None, config: str | None, overr
         return load(local.find(text, runs).run_file)
     except StoreError:
         if options.remote is None and not text.startswith("s3://"):
+            try:
+                return live(text, where)
+            except ClusterNotConfiguredError:
+                pass
             raise
     found = stores.find(options, text)
     content = ask(lambda: found.store.read(f"{found.run.key}/run.yaml"))
     return loads(content.decode("utf-8", "replace"), f"{found.store.url}/{found.run.key}/run.yaml")
+
+
+def live(text: str, where: Place, like: RunFile | None = None) -> RunFile:
+    """Return the run file of a run in the cluster, first of `like`'s own job. ClusterMissingError: there is none."""
+    from trmctl import jobs
+    from trmkit.errors import ClusterMissingError
+    from trmkit.render.names import job_name
+    from trmkit.spec.load import loads
+
+    cluster = where.open(like.cluster.namespace if like else None)
+    names = [text] if like is None else [job_name(like), text]
+    for number, name in enumerate(names, 1):
+        try:
+            job = jobs.find(cluster, name)
+        except ClusterMissingError:
+            if number == len(names):
+                raise
+            continue
+        content = jobs.run_file(cluster, job)
+        if content is not None:
+            return loads(content, f"{job.kind.kind} {job.name}")
+    raise ClusterMissingError(f"{text}: its run file is not in the cluster", next="compare with the store: --store")

@@ -16,7 +16,7 @@ from trmctl.stores import check_url
 @cluster_options
 @output_option("table", "json", "yaml")
 def command(config: str | None, overrides: tuple[str, ...], store: str | None, where: Place, output: str) -> int:
-    r"""Check everything that a run needs of a cluster.
+    """Check everything that a run needs of a cluster.
 
     All checks are made, and each ends in a line: API, kinds and their versions, operators, rights, PodSecurity, quota,
     queue, GPUs, secrets, store with timing, clocks, Prometheus, Argo. The exit code is 1 if one failed.

@@ -7,6 +7,7 @@ import click
 
 from trmctl.options import run_file_options
 from trmctl.output import talk
+from trmkit.errors import TrmError
 
 if TYPE_CHECKING:
     from trmkit.render.objects import Backend
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write a file for each object here.")
 @click.option("--base", is_flag=True, help="Print what a namespace needs once: accounts, roles, the TrainJob runtime.")
+@click.option("--templates", is_flag=True, help="Print the WorkflowTemplates of pipelines and sweeps.")
 def command(
     config: str,
     overrides: tuple[str, ...],
@@ -29,8 +31,9 @@ def command(
     output: str,
     out: Path | None,
     base: bool,
+    templates: bool,
 ) -> None:
-    r"""Print the Kubernetes objects of a run.
+    """Print the Kubernetes objects of a run.
 
     They are a ConfigMap with the run file, and the job that reads it. No cluster is asked: `cluster.backend: auto`
     gives a PyTorchJob here, where `submit` takes what the cluster serves.
@@ -40,7 +43,9 @@ def command(
       trmctl render -c run.yaml --set cluster.nodes=2 | kubectl apply -f -
       trmctl render -c run.yaml --backend trainjob --out manifests/
     """
-    objects = base_objects(namespace) if base else run_objects(config, overrides, backend, namespace)
+    objects = [*(base_objects(namespace) if base else ()), *(workflow_templates(namespace) if templates else ())]
+    if not base and not templates:
+        objects = run_objects(config, overrides, backend, namespace)
     if out is None:
         click.echo(text(objects, output), nl=False)
         return
@@ -75,6 +80,19 @@ def base_objects(namespace: str | None) -> list[dict[str, Any]]:
         for found in objects:
             if found["kind"] != "ClusterTrainingRuntime":
                 found["metadata"]["namespace"] = namespace
+    return objects
+
+
+def workflow_templates(namespace: str | None) -> list[dict[str, Any]]:
+    """Return the WorkflowTemplates. TrmError: Hera is not installed."""
+    try:
+        from workflows.pipeline import pipeline_template
+        from workflows.sweep import sweep_template
+    except ImportError:
+        raise TrmError("the package hera is not installed", next="pip install 'trmctl[cluster]'") from None
+    objects = [pipeline_template(), sweep_template()]
+    for found in objects if namespace is not None else ():
+        found["metadata"]["namespace"] = namespace
     return objects
 
 

@@ -17,7 +17,7 @@ from trmkit.errors import SpecError
 @click.option("--manifests", is_flag=True, help="Check the Kubernetes objects of the run, or those in PATHS.")
 @output_option("table", "yaml", "json", "name")
 def command(paths: tuple[Path, ...], config: str, overrides: tuple[str, ...], manifests: bool, output: str) -> None:
-    r"""Check a run file; say everything that is wrong with it at once.
+    """Check a run file; say everything that is wrong with it at once.
 
     -o yaml prints the resolved run file: every key with its value. -o name prints NAME/RUN-ID.
 

@@ -1,0 +1,96 @@
+"""`trmctl resubmit`."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from trmctl.options import Place, cluster_options
+from trmctl.output import talk
+from trmctl.stores import PATIENCE
+
+if TYPE_CHECKING:
+    from trmctl.cluster import Cluster
+    from trmkit.spec.run import RunFile
+
+
+@click.command("resubmit")
+@click.argument("run")
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Change a key. May be given again.")
+@click.option("--from-checkpoint", metavar="WHICH", help="last, best or a step: a new run begins with those weights.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", type=click.Choice(["client", "server"]), help="Change nothing.")
+@click.option("--follow", is_flag=True, help="Follow it to its end; the exit code says how it ended.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer; the run goes on.")
+@cluster_options
+def command(
+    run: str,
+    overrides: tuple[str, ...],
+    from_checkpoint: str | None,
+    yes: bool,
+    dry_run: str | None,
+    follow: bool,
+    timeout: float | None,
+    where: Place,
+) -> int:
+    """Hand a run of the cluster in again.
+
+    As it is, it goes on from its newest checkpoint. A changed key of the model, the data or the training makes it
+    another run, which begins at the first step, or with the weights that --from-checkpoint names.
+
+    \b
+    Example:
+      trmctl resubmit my-run
+      trmctl resubmit my-run --set cluster.memory=32Gi
+      trmctl resubmit my-run --from-checkpoint best --set train.lr=1e-5
+    """
+    from trmctl.commands.submit import How, hand_over
+    from trmctl.submission import job_submission
+
+    cluster = where.open()
+    wanted = changed(cluster, run, overrides, from_checkpoint)
+    submission = job_submission(cluster, wanted)
+    return hand_over(
+        cluster, submission, How(yes=yes, dry_run=dry_run, if_exists="replace", follow=follow, timeout=timeout)
+    )
+
+
+def changed(cluster: "Cluster", text: str, overrides: tuple[str, ...], which: str | None) -> "RunFile":
+    """Return the run file of a run in the cluster with its changes. ClusterMissingError, StoreError: there is none."""
+    from trmctl import jobs
+    from trmkit.errors import ClusterMissingError
+    from trmkit.spec.load import loads
+
+    job = jobs.find(cluster, text)
+    content = jobs.run_file(cluster, job)
+    if content is None:
+        raise ClusterMissingError(
+            f"the run file of {job.name} is not in the cluster any more",
+            next="trmctl fetch it from the store, then trmctl submit -c its run.yaml",
+        )
+    old = loads(content, f"ConfigMap {job.name}")
+    extra = [f"train.init_from={checkpoint(old, which)}"] if which is not None else []
+    return loads(content, f"ConfigMap {job.name}", [*extra, *overrides])
+
+
+def checkpoint(run: "RunFile", which: str) -> str:
+    """Return the address of a checkpoint of a run in its store. StoreError: it is not there."""
+    from trmctl.stores import ask, opened
+    from trmkit.errors import StoreError
+    from trmkit.store.layout import CHECKPOINTS, run_id
+    from trmkit.store.publish import checkpoints
+    from trmkit.store.summary import read
+
+    if which not in ("last", "best") and not which.isdigit():
+        raise click.UsageError("--from-checkpoint: last, best or the number of a step")
+    store, key = opened(run.storage), f"{run.name}/{run_id(run)}"
+    talk(f"asking {store.url} (at most {PATIENCE:.0f} s)")
+    known = ask(lambda: checkpoints(store, f"{key}/{CHECKPOINTS}"))
+    step = int(which) if which.isdigit() else None
+    if which == "best":
+        summary = ask(lambda: read(store, key))
+        step = summary.status.best_step if summary else None
+    found = next((one for one in known if step is None or one.step == step), None)
+    if found is None or (which == "best" and step is None):
+        steps = ", ".join(str(one.step) for one in known) or "none"
+        raise StoreError(f"{store.url}/{key}: there is no checkpoint {which!r}", next=f"the steps there are: {steps}")
+    return f"{store.url}/{found.key}"

@@ -1,0 +1,215 @@
+"""`trmctl submit`."""
+
+import json
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from trmctl.options import Place, cluster_options, run_file_options
+from trmctl.output import data, plain, talk
+
+if TYPE_CHECKING:
+    from trmctl.cluster import Cluster
+    from trmctl.jobs import Job
+    from trmctl.submission import Submission
+    from trmkit.render.objects import Backend
+    from trmkit.spec.run import RunFile
+
+
+@click.command("submit")
+@run_file_options
+@click.option(
+    "--backend", type=click.Choice(["pytorchjob", "trainjob"]), help="Kind of job, instead of cluster.backend."
+)
+@click.option("--stages", metavar="A,B", help="Only these of build, train, evaluate, report.")
+@click.option("--pipeline", is_flag=True, help="As an Argo pipeline: a pod for each stage.")
+@click.option("--cron", metavar="SCHEDULE", help="With --pipeline: start it by the clock, as in '0 3 * * *'.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask; off a terminal nothing is asked anyway.")
+@click.option(
+    "--dry-run", type=click.Choice(["client", "server"]), help="Change nothing: show the plan, or ask the server."
+)
+@click.option("--if-exists", type=click.Choice(["adopt", "fail", "replace"]), default="adopt", show_default=True)
+@click.option("--wait", is_flag=True, help="Wait until the run is over; the exit code says how it ended.")
+@click.option("--follow", is_flag=True, help="Wait, and show the log of the first worker meanwhile.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer; the run goes on.")
+@click.option(
+    "--on-signal",
+    type=click.Choice(["leave", "delete"]),
+    default="leave",
+    show_default=True,
+    help="What a signal does to the run that is waited for.",
+)
+@click.option("--outputs", type=click.Path(file_okay=False, path_type=Path), help="Write `job` and `phase` here.")
+@click.option("-o", "--output", type=click.Choice(["name", "json", "yaml"]), default="name", show_default=True)
+@cluster_options
+def command(
+    config: str, overrides: tuple[str, ...], backend: "Backend | None", stages: str | None, pipeline: bool,
+    cron: str | None, yes: bool, dry_run: str | None, if_exists: str, wait: bool, follow: bool, timeout: float | None,
+    on_signal: str, outputs: Path | None, output: str, where: Place,
+) -> int:  # fmt: skip
+    """Hand a run to a cluster.
+
+    The plan is shown first, with what would keep the run from starting. The same run file submitted again is the same
+    run: it is adopted, not started twice. Ctrl-C while following detaches; the run goes on.
+
+    \b
+    Example:
+      trmctl submit -c run.yaml --set cluster.nodes=2 --follow
+      trmctl submit -c run.yaml --dry-run server
+      trmctl submit -c run.yaml --pipeline --wait --timeout 7200
+    """
+    from trmctl import submission as s
+    from trmkit.spec.load import load
+
+    if cron and not pipeline:
+        raise click.UsageError("--cron goes with --pipeline")
+    if cron and (wait or follow):
+        raise click.UsageError("--cron starts later: there is nothing to wait for")
+    run = with_profile(load(config, overrides), where)
+    cluster = where.open(run.cluster.namespace)
+    if pipeline:
+        wanted = s.pipeline_submission(cluster, run, cron)
+    else:
+        wanted = s.job_submission(cluster, run, backend, *([s.check_stages(stages)] if stages else []))
+    how = How(yes, dry_run, if_exists, wait, follow, timeout, on_signal, outputs, output)
+    return hand_over(cluster, wanted, how)
+
+
+@dataclass(frozen=True)
+class How:
+    """The options of a submission that say nothing of the run."""
+
+    yes: bool = False
+    dry_run: str | None = None
+    if_exists: str = "adopt"
+    wait: bool = False
+    follow: bool = False
+    timeout: float | None = None
+    on_signal: str = "leave"
+    outputs: Path | None = None
+    output: str = "name"
+
+
+def hand_over(cluster: "Cluster", wanted: "Submission", how: How) -> int:
+    """Show the plan, ask, submit, and wait if that is asked for; return the exit code."""
+    from trmctl.submission import submit
+
+    show_plan(cluster, wanted)
+    if how.dry_run == "client":
+        return printed(wanted, how.output)
+    checked(cluster, wanted)
+    if how.dry_run == "server":
+        talk("the server would take it; nothing was changed")
+        return printed(wanted, how.output)
+    if not how.yes and sys.stdin.isatty():
+        click.confirm("submit it?", abort=True, err=True)
+    job, done = submit(cluster, wanted, how.if_exists, talk)
+    talk(f"{done}: {job.kind.kind} {job.name} in {job.namespace}")
+    printed(wanted, how.output)
+    if not (how.wait or how.follow):
+        talk(f"next: trmctl logs -f {job.name}, trmctl status {job.name}, trmctl why {job.name}")
+        return 0
+    code = watch_over(cluster, job, how.follow, how.timeout, how.on_signal)
+    leave_outputs(how.outputs, job, code)
+    return code
+
+
+def with_profile(run: "RunFile", where: Place) -> "RunFile":
+    """Return the run file with queue and store of the profile, where it names none itself."""
+    changes: dict[str, object] = {}
+    if where.profile.queue and run.cluster.queue is None:
+        changes["cluster"] = run.cluster.model_copy(update={"queue": where.profile.queue})
+    if where.profile.store and run.storage.remote is None:
+        changes["storage"] = run.storage.model_copy(update={"remote": where.profile.store})
+    return run.model_copy(update=changes) if changes else run
+
+
+def show_plan(cluster: "Cluster", wanted: "Submission") -> None:
+    """Say what would be made, where, and what a person should know of it."""
+    from trmkit.render.objects import remarks
+    from trmkit.store.layout import run_id
+
+    run, asked = wanted.run, wanted.run.cluster
+    each = f"{asked.gpus_per_node} x {asked.gpu_resource}, " if asked.gpus_per_node else ""
+    lines = {
+        "run": f"{run.name}/{run_id(run)}",
+        "as": f"{wanted.kind.kind} {wanted.name}, with a ConfigMap of that name",
+        "in": f"namespace {wanted.namespace} of {cluster.where}",
+        "pods": f"{asked.nodes}, each with {each}{asked.cpu} CPUs, {asked.memory}",
+        "image": asked.image,
+        "store": run.storage.remote or "none",
+        **({"queue": asked.queue} if asked.queue else {}),
+    }
+    for name, text in lines.items():
+        talk(f"{name:>6}  {plain(text)}")
+    for remark in remarks(run):
+        talk(f"  note  {remark}")
+
+
+def checked(cluster: "Cluster", wanted: "Submission") -> None:
+    """Ask the server whether everything would be taken. ClusterRefusedError: something would not."""
+    from trmctl.preflight import preflight
+    from trmkit.errors import ClusterRefusedError
+
+    wrong, unknown = preflight(cluster, wanted.run, [wanted.config, wanted.body], wanted.namespace)
+    for line in unknown:
+        talk(f"  note  not known: {line}")
+    if wrong:
+        raise ClusterRefusedError(
+            "\n".join([f"{wanted.name} would not start:", *(f"  {line}" for line in wrong)]),
+            next="correct the run file or make what is missing; trmctl doctor -c shows the rest",
+        )
+
+
+def printed(wanted: "Submission", output: str) -> int:
+    """Print the run: its name, or its objects."""
+    if output == "name":
+        click.echo(wanted.name)
+    else:
+        data({"apiVersion": "v1", "kind": "List", "items": [wanted.config, wanted.body]}, output)
+    return 0
+
+
+def watch_over(cluster: "Cluster", job: "Job", logs: bool, timeout: float | None, on_signal: str) -> int:
+    """Follow the run to its end; return the exit code. A signal leaves it running, or deletes it."""
+    from trmctl.follow import follow
+
+    def told(signum: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, told)
+    try:
+        if on_signal == "leave":
+            return follow(cluster, job, talk, timeout=timeout, logs=logs)
+        try:
+            code = follow(cluster, job, talk, timeout=timeout, logs=logs, farewell="")
+        except SystemExit:
+            remove(cluster, job)
+            raise
+        if code == 130:
+            remove(cluster, job)
+        return code
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def remove(cluster: "Cluster", job: "Job") -> None:
+    """Delete the run, as was asked for should a signal come."""
+    talk(f"deleting {job.name}; it saves and leaves")
+    cluster.delete(job.kind, job.name, job.namespace)
+
+
+def leave_outputs(folder: Path | None, job: "Job", code: int) -> None:
+    """Write what a pipeline's next step may want to know."""
+    if folder is None:
+        return
+    phase = {0: "Succeeded", 1: "Failed", 6: "Retryable"}.get(code, "Unknown")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in {"job": job.name, "phase": phase}.items():
+        (folder / name).write_text(value, encoding="utf-8")
+    (folder / "result.json").write_text(json.dumps({"job": job.name, "phase": phase, "exit": code}), encoding="utf-8")

@@ -1,0 +1,225 @@
+"""Hands a run to a cluster: what would be made, whether it is there already, and making it so that twice is once.
+
+A run's name in a cluster follows from its content, so a second submission meets the first one. Objects carry a hash of
+what they are: the same hash means the same run, which is adopted; another one means other settings, which is said.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from trmctl.cluster import (
+    CONFIG_MAP,
+    CRON_WORKFLOW,
+    POD,
+    PYTORCHJOB,
+    TRAINJOB,
+    WORKFLOW,
+    Cluster,
+    Kind,
+    Object,
+)
+from trmctl.jobs import PODS, Job
+from trmctl.phase import Phase
+from trmkit.errors import (
+    ClusterConflictError,
+    ClusterForbiddenError,
+    ClusterMissingError,
+    SpecError,
+    TimedOutError,
+)
+from trmkit.render.names import SPEC_HASH
+from trmkit.render.objects import Backend, render
+from trmkit.spec.run import RunFile
+from trmkit.stages import NAMES
+
+KINDS: dict[str, Kind] = {kind.kind: kind for kind in (PYTORCHJOB, TRAINJOB, WORKFLOW, CRON_WORKFLOW)}
+GONE_SECONDS = 600.0
+"""How long a run that is replaced may take to save and leave."""
+ADOPT, FAIL, REPLACE = "adopt", "fail", "replace"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A run as it would be in a cluster."""
+
+    run: RunFile
+    config: Object
+    body: Object
+    namespace: str
+
+    @property
+    def kind(self) -> Kind:
+        """What the run would be."""
+        return KINDS[self.body["kind"]]
+
+    @property
+    def name(self) -> str:
+        """Name of the job or workflow, and of the ConfigMap."""
+        return str(self.body["metadata"]["name"])
+
+    @property
+    def digest(self) -> str:
+        """Hash of what would be made."""
+        return digest(self.body)
+
+
+def choose(cluster: Cluster, run: RunFile, wanted: Backend | None = None) -> Backend:
+    """Return the kind of job: the one asked for, or the first that the cluster serves. ClusterMissingError: none."""
+    asked = wanted or run.cluster.backend
+    serves = {"pytorchjob": PYTORCHJOB, "trainjob": TRAINJOB}
+    for backend in ("pytorchjob", "trainjob") if asked == "auto" else (asked,):
+        if cluster.serves(serves[backend]):
+            return "trainjob" if backend == "trainjob" else "pytorchjob"
+    what = "neither PyTorchJob nor TrainJob" if asked == "auto" else f"no {serves[asked].kind}"
+    raise ClusterMissingError(
+        f"{cluster.where} serves {what}",
+        next="install the Kubeflow Training Operator or Trainer (docs/cluster.md has the commands); trmctl doctor",
+    )
+
+
+def job_submission(
+    cluster: Cluster, run: RunFile, backend: Backend | None = None, stages: Sequence[str] = NAMES
+) -> Submission:
+    """Return a run as the job it would be. ClusterMissingError: the cluster serves none."""
+    namespace = run.cluster.namespace or cluster.namespace
+    config, body = render(run, choose(cluster, run, backend), namespace=namespace, stages=stages)
+    return Submission(run, config, body, namespace)
+
+
+def pipeline_submission(cluster: Cluster, run: RunFile, schedule: str | None = None) -> Submission:
+    """Return a run as the pipeline it would be, started by the clock if there is a `schedule`."""
+    from trmkit.render.workflow import cron, pipeline
+
+    namespace = run.cluster.namespace or cluster.namespace
+    objects = cron(run, schedule, namespace=namespace) if schedule else pipeline(run, namespace=namespace)
+    config, body = objects
+    return Submission(run, config, body, namespace)
+
+
+def sweep_submission(cluster: Cluster, run: RunFile, points: Sequence[Sequence[str]], parallel: int) -> Submission:
+    """Return a sweep as the workflow it would be."""
+    from trmkit.render.workflow import sweep
+
+    namespace = run.cluster.namespace or cluster.namespace
+    config, body = sweep(run, points, parallel=parallel, namespace=namespace)
+    return Submission(run, config, body, namespace)
+
+
+def existing(cluster: Cluster, submission: Submission) -> Job | None:
+    """Return what has the run's name already, also as another kind of job; None: nothing."""
+    kinds = (PYTORCHJOB, TRAINJOB) if submission.kind in (PYTORCHJOB, TRAINJOB) else (submission.kind,)
+    for kind in kinds:
+        try:
+            found = cluster.get(kind, submission.name, submission.namespace)
+        except (ClusterMissingError, ClusterForbiddenError):
+            if kind == submission.kind:
+                raise
+            continue
+        if found is not None:
+            return Job(kind, found)
+    return None
+
+
+def submit(cluster: Cluster, submission: Submission, if_exists: str, say: Say) -> tuple[Job, str]:
+    """Have the run be in the cluster; return it, and what was done: created, adopted or replaced.
+
+    ClusterConflictError: something of its name is there that may not be adopted. ClusterRefusedError: it is not taken.
+    """
+    found, done = existing(cluster, submission), "created"
+    if found is not None and found.state().phase == Phase.DELETING:
+        say(f"{found.name} is being deleted; waiting until it is gone")
+        wait_gone(cluster, found)
+        found = None
+    if found is not None:
+        if not to_be_replaced(found, submission, if_exists):
+            own_config(cluster, submission, found)
+            return found, "adopted"
+        say(f"replacing {found.name}: it may save and leave first")
+        cluster.delete(found.kind, found.name, found.namespace)
+        wait_gone(cluster, found)
+        done = "replaced"
+    job = create(cluster, submission)
+    return job, done
+
+
+def to_be_replaced(found: Job, submission: Submission, if_exists: str) -> bool:
+    """Say whether what is there goes; if not, it is adopted. ClusterConflictError: it may do neither."""
+    state = found.state()
+    if if_exists == REPLACE:
+        return True
+    if if_exists == FAIL:
+        raise ClusterConflictError(
+            f"{found.kind.kind} {found.name} is there already: {state.phase}",
+            next=f"trmctl status {found.name}; --if-exists adopt follows it, replace starts again from its checkpoint",
+        )
+    if digest(found.body) != submission.digest:
+        raise ClusterConflictError(
+            f"{found.kind.kind} {found.name} is there with other settings: {state.phase}",
+            next=f"trmctl diff run.yaml {found.name} shows them; --if-exists replace takes the new ones",
+        )
+    return state.phase == Phase.FAILED and state.exit_code == 6
+
+
+def create(cluster: Cluster, submission: Submission) -> Job:
+    """Make the ConfigMap and then the job, which pods would not start without; the ConfigMap goes when the job goes."""
+    cluster.apply(CONFIG_MAP, submission.config)
+    try:
+        body = cluster.create(submission.kind, submission.body)
+    except ClusterConflictError:  # somebody submitted the same in this very moment
+        found = existing(cluster, submission)
+        if found is None or digest(found.body) != submission.digest:
+            raise
+        body = found.body
+    job = Job(submission.kind, body)
+    own_config(cluster, submission, job)
+    return job
+
+
+def own_config(cluster: Cluster, submission: Submission, job: Job) -> None:
+    """Have the ConfigMap belong to the job, so that Kubernetes removes it with the job."""
+    config = cluster.get(CONFIG_MAP, submission.name, submission.namespace)
+    if config is None:
+        config = cluster.apply(CONFIG_MAP, submission.config)
+    owners = config["metadata"].get("ownerReferences") or []
+    if any(owner.get("uid") == job.uid for owner in owners):
+        return
+    owner = {"apiVersion": job.kind.api_version, "kind": job.kind.kind, "name": job.name, "uid": job.uid}
+    kept = [one for one in owners if one.get("name") != job.name]  # an owner of this name and another uid is gone
+    changes = {"metadata": {"ownerReferences": [*kept, owner]}}
+    cluster.patch(CONFIG_MAP, submission.name, changes, submission.namespace)
+
+
+def wait_gone(cluster: Cluster, job: Job, seconds: float = GONE_SECONDS) -> None:
+    """Wait until a deleted job and its pods are gone: a new one of its name could not make its pods before.
+
+    TimedOutError: something is still there.
+    """
+    until, selector = time.monotonic() + seconds, f"{PODS[job.kind]}={job.name}" if job.kind in PODS else ""
+    while True:
+        body = cluster.get(job.kind, job.name, job.namespace)
+        there = body is not None and body["metadata"].get("uid") == job.uid
+        pods = cluster.list(POD, job.namespace, labels=selector) if selector else []
+        if not there and not pods:
+            return
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimedOutError(f"{job.name} is not gone after {seconds:.0f} s", next=f"trmctl why {job.name}")
+        for change in cluster.watch(POD, job.namespace, labels=selector, seconds=min(left, 5.0)):
+            if change.type == "DELETED":
+                break
+
+
+def digest(body: Object) -> str:
+    """Return the hash that an object carries of what it is; empty: it carries none."""
+    return str((body["metadata"].get("annotations") or {}).get(SPEC_HASH, ""))
+
+
+def check_stages(text: str) -> tuple[str, ...]:
+    """Return the stages that a list such as `train,evaluate` names, in their order. SpecError: one is none."""
+    wanted = [one.strip() for one in text.split(",")]
+    wrong = [one for one in wanted if one not in NAMES]
+    if wrong:
+        raise SpecError(f"--stages: {', '.join(wrong)}: there are {', '.join(NAMES)}")
+    return tuple(one for one in NAMES if one in wanted)
