@@ -11,6 +11,7 @@ from typing import Any
 from trmctl.cluster import (
     CLAIM,
     CONFIG_MAP,
+    CRON_WORKFLOW,
     LOCAL_QUEUE,
     POD,
     PYTORCHJOB,
@@ -18,6 +19,8 @@ from trmctl.cluster import (
     RUNTIME,
     SECRET,
     TRAINJOB,
+    WORKFLOW,
+    WORKFLOW_TEMPLATE,
     Cluster,
     Kind,
     Object,
@@ -34,7 +37,7 @@ from trmkit.render.pod import container, pod_template, train_command
 from trmkit.render.quantity import amount
 from trmkit.spec.run import RunFile
 
-JOBS: dict[str, Kind] = {"PyTorchJob": PYTORCHJOB, "TrainJob": TRAINJOB}
+KINDS: dict[str, Kind] = {kind.kind: kind for kind in (CONFIG_MAP, POD, PYTORCHJOB, TRAINJOB, WORKFLOW, CRON_WORKFLOW)}
 
 
 def preflight(cluster: Cluster, run: RunFile, objects: list[Object], namespace: str) -> tuple[list[str], list[str]]:
@@ -44,7 +47,7 @@ def preflight(cluster: Cluster, run: RunFile, objects: list[Object], namespace: 
     """
     wrong, unknown = [], []
     for found in [*objects, pod(run, namespace)]:
-        kind = JOBS.get(found["kind"]) or (POD if found["kind"] == "Pod" else CONFIG_MAP)
+        kind = KINDS[found["kind"]]
         try:
             cluster.create(kind, found, dry_run=True)
         except ClusterConflictError:
@@ -59,8 +62,11 @@ def preflight(cluster: Cluster, run: RunFile, objects: list[Object], namespace: 
         except ClusterError as error:
             wrong.append(error.message)
     questions = [named(cluster, run, namespace), quota(cluster, run, namespace)]
-    if any(found["kind"] == "TrainJob" for found in objects):
+    kinds = {found["kind"] for found in objects}
+    if "TrainJob" in kinds:
         questions.append(runtime(cluster, run))
+    if kinds & {"Workflow", "CronWorkflow"}:
+        questions.append(template(cluster, objects[-1], namespace))
     for question in questions:
         for sure, line in question:
             (wrong if sure else unknown).append(line)
@@ -123,6 +129,21 @@ def runtime(cluster: Cluster, run: RunFile) -> Iterator[tuple[bool, str]]:
             )
     except ClusterForbiddenError:
         yield False, f"cluster.runtime: whether there is a ClusterTrainingRuntime {run.cluster.runtime!r}"
+
+
+def template(cluster: Cluster, found: Object, namespace: str) -> Iterator[tuple[bool, str]]:
+    """Yield what is wrong with the template of a workflow."""
+    spec = found["spec"].get("workflowSpec") or found["spec"]
+    name = spec["workflowTemplateRef"]["name"]
+    try:
+        if cluster.get(WORKFLOW_TEMPLATE, name, namespace) is None:
+            yield (
+                True,
+                f"there is no WorkflowTemplate {name!r} in namespace {namespace};"
+                " `trmctl render --templates | kubectl apply -f -` makes ours",
+            )
+    except ClusterForbiddenError:
+        yield False, f"whether there is a WorkflowTemplate {name!r}"
 
 
 def quota(cluster: Cluster, run: RunFile, namespace: str) -> Iterator[tuple[bool, str]]:
