@@ -2,12 +2,14 @@
 
 import importlib
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from trmctl.errors import exit_code
+from trmctl.options import Doors
 from trmkit import __version__
 
 if TYPE_CHECKING:
@@ -30,11 +32,21 @@ COMMANDS = {
     "evaluate": "Score a checkpoint of a run again, in whole or in part.",
     "report": "Make the report page of a run again.",
     "compare": "Put runs side by side.",
-    "list": "List the runs in a store.",
+    "list": "List the runs in a cluster and in a store.",
     "show": "Show a run in a store: state, origin, checkpoints.",
     "fetch": "Bring a run from a store, verified.",
     "diff": "Show the keys in which two runs differ.",
     "gc": "Remove from a store what never finished.",
+    "status": "Show a run in a cluster on one screen.",
+    "logs": "Print what a run in a cluster says.",
+    "watch": "Draw the curves of a run in a cluster as it trains.",
+    "why": "Say why a run in a cluster does not train.",
+    "pause": "Have a run in a cluster save and give back its machines.",
+    "resume": "Have a paused run go on where it was.",
+    "cancel": "End a run in a cluster; what it has stored stays.",
+    "delete": "Remove a run, or all that are over, from a cluster.",
+    "exec": "Run a command in a pod of a run.",
+    "completion": "Print what makes a shell complete commands and runs.",
 }
 """Every command: `trmctl/commands/<name>.py` holds it as `command`. The line is its short help."""
 
@@ -85,6 +97,12 @@ def cli() -> None:
     """
 
 
-def main(argv: Sequence[str] | None = None, *, open_cluster: "Opener | None" = None) -> None:
-    """Run the command line and exit; `open_cluster` replaces `trmctl.kube.open_cluster`."""
-    sys.exit(exit_code(lambda: cli.main(argv, prog_name="trmctl", standalone_mode=False, obj=open_cluster)))
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    open_cluster: "Opener | None" = None,
+    wait: Callable[[float], None] = time.sleep,
+) -> None:
+    """Run the command line and exit. `open_cluster` replaces `trmctl.kube.open_cluster`, `wait` the clock."""
+    doors = Doors(open_cluster, wait)
+    sys.exit(exit_code(lambda: cli.main(argv, prog_name="trmctl", standalone_mode=False, obj=doors)))

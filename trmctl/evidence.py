@@ -61,7 +61,7 @@ def gather(cluster: Cluster, job: Job, *, deep: bool = True, now: Callable[[], f
     workload = jobs.workload(cluster, job)
     state = job.state(pods, workload)
     none: list[Object] = []
-    events = may("events", lambda: jobs.events(cluster, job, pods), none) if not is_well(state) else none
+    events = may("events", lambda: jobs.events(cluster, job, pods), none) if deep or not is_well(state) else none
     queue = cluster_queue = None
     missing = False
     if job.queue and state.phase in (Phase.QUEUED, Phase.PENDING):

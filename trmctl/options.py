@@ -1,6 +1,7 @@
 """The options that several commands share."""
 
 import functools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,23 +47,46 @@ publish_option = click.option(
 
 
 @dataclass(frozen=True)
+class Doors:
+    """The ways to the outside that tests replace: `trmctl.cli.main` takes them, click's context carries them."""
+
+    open_cluster: "Opener | None" = None
+    """None: `trmctl.kube.open_cluster`, imported when it is used."""
+    wait: Callable[[float], None] = time.sleep
+    """Lets so many seconds pass."""
+
+
+@dataclass(frozen=True)
 class Place:
     """Where a command works: what `-n`, `--context` and `--profile` say, and how a cluster is opened."""
 
     context: str | None
     namespace: str | None
     profile: "Profile"
-    opener: "Opener | None"
-    """None: the real one. Tests hand their own to `trmctl.cli.main`."""
+    doors: Doors
+
+    def wait(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        self.doors.wait(seconds)
 
     def open(self, namespace: str | None = None) -> "Cluster":
         """Return the cluster; `namespace` counts where no option names one. ClusterUnreachableError: there is none."""
         wanted = self.namespace or namespace or self.profile.namespace
-        if self.opener is not None:
-            return self.opener(self.context, wanted)
+        if self.doors.open_cluster is not None:
+            return self.doors.open_cluster(self.context, wanted)
         from trmctl.kube import open_cluster
 
         return open_cluster(self.context, wanted)
+
+    def glance(self) -> "Cluster":
+        """Return the cluster for a quick question, which is given up soon: a shell waits for the answer."""
+        if self.doors.open_cluster is not None:
+            return self.open()
+        from trmctl.kube import open_cluster
+        from trmctl.patience import Patience
+
+        quick = Patience(connect=1.0, read=2.0, total=2.0, contact=1.0, webhook=1.0)
+        return open_cluster(self.context, self.namespace or self.profile.namespace, quick)
 
 
 def place(context: str | None = None, namespace: str | None = None, profile: str | None = None) -> Place:
@@ -71,7 +95,8 @@ def place(context: str | None = None, namespace: str | None = None, profile: str
 
     found = read(profile)
     current = click.get_current_context(silent=True)
-    return Place(context or found.context, namespace, found, current.find_root().obj if current else None)
+    doors = current.find_root().obj if current else None
+    return Place(context or found.context, namespace, found, doors or Doors())
 
 
 def cluster_options(function: F) -> F:

@@ -4,9 +4,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 
 def data(value: dict[str, Any], form: str) -> None:
@@ -21,23 +25,34 @@ def data(value: dict[str, Any], form: str) -> None:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table. Off a terminal nothing is cut, wrapped or coloured."""
+    printer = console()
+    with printer.capture() as capture:
+        printer.print(tabled(header, rows))
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def console() -> "Console":
+    """Return what prints on stdout: as wide as the terminal, or off one as wide as it takes."""
     from rich.console import Console
-    from rich.table import Table
 
     on_terminal = sys.stdout.isatty()
-    console = Console(
+    return Console(
         width=None if on_terminal else 10_000,
         color_system="auto" if on_terminal and not os.environ.get("NO_COLOR") else None,
         markup=False,
         highlight=False,
         emoji=False,
     )
+
+
+def tabled(header: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+    """Return a table with the cells as plain text."""
+    from rich.table import Table
+
     content = Table(*header, box=None, pad_edge=False, show_edge=False, header_style="bold")
     for row in rows:
         content.add_row(*(plain(cell) for cell in row))
-    with console.capture() as capture:
-        console.print(content)
-    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+    return content
 
 
 def talk(text: str) -> None:

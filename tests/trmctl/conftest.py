@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,8 +41,9 @@ def trmctl(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytes
     (tmp_path / "run.yaml").write_text(GOOD, encoding="utf-8")
 
     def run(*arguments: str, cluster: FakeCluster | None = None) -> Result:
+        doors: dict[str, Any] = {} if cluster is None else {"open_cluster": cluster.opened, "wait": cluster.wait}
         with pytest.raises(SystemExit) as left:
-            main(arguments, open_cluster=None if cluster is None else cluster.opened)
+            main(arguments, **doors)
         output = capfd.readouterr()
         assert isinstance(left.value.code, int)
         return Result(left.value.code, output.out, output.err)

@@ -28,7 +28,7 @@ def command(
     sets without a manifest, and outdated lines of the index. A publication that is running looks the same, so give it
     time: --older-than.
     """
-    from trmctl.commands.list import age
+    from trmctl.times import age
     from trmkit.store.garbage import find, remove
     from trmkit.words import size
 

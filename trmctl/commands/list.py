@@ -1,57 +1,111 @@
 """`trmctl list`."""
 
 import time
+from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from trmctl.options import output_option
-from trmctl.output import data, table
-from trmctl.stores import ask, opened, storage, store_options
+from trmctl.options import Place, cluster_options, output_option
+from trmctl.stores import storage, store_options
+
+if TYPE_CHECKING:
+    from trmctl.listing import Row, Samples
+    from trmkit.spec.storage import StorageSection
+
+REFRESH = 5.0
+"""Seconds between two looks with --watch."""
 
 
 @click.command("list")
 @click.argument("pattern", default="*")
 @store_options
+@cluster_options
+@click.option("-A", "--all-namespaces", is_flag=True, help="Runs in every namespace of the cluster.")
+@click.option("--store-only", is_flag=True, help="Do not ask a cluster.")
+@click.option("--local", is_flag=True, help="The runs on this machine.")
+@click.option("-w", "--watch", is_flag=True, help="Show the list again every few seconds.")
 @output_option("table", "wide", "json", "yaml", "name")
-def command(pattern: str, store: str | None, config: str | None, overrides: tuple[str, ...], output: str) -> None:
-    """List the runs in a store.
+def command(
+    pattern: str,
+    store: str | None,
+    config: str | None,
+    overrides: tuple[str, ...],
+    where: Place,
+    all_namespaces: bool,
+    store_only: bool,
+    local: bool,
+    watch: bool,
+    output: str,
+) -> None:
+    """List the runs in a cluster and in a store.
 
-    Those that last said something come first. PATTERN is a name such as 'arc-*'. Without a store, the runs on this
+    Both are joined: phase, GPUs and age from the cluster, updates and best score from the store, and from both how
+    long a run will still take. PATTERN is a name such as 'arc-*'. Where neither is configured, the runs on this
     machine are listed.
+
+    Examples: trmctl list 'sudoku*' --watch, trmctl list --store s3://models/runs --store-only
     """
-    from fnmatch import fnmatchcase
+    options = storage(store or (None if config else where.profile.store), config, overrides)
 
-    options = storage(store, config, overrides)
-    found = local_runs(Path(options.path)) if options.remote is None else stored_runs(options)
-    rows = [run for run in found if fnmatchcase(run["name"], pattern) or fnmatchcase(run["run"], pattern)]
-    if output in ("json", "yaml"):
-        data({"runs": rows}, output)
-    elif output == "name":
-        for run in rows:
-            click.echo(run["run"])
-    elif rows:
-        show(rows, wide=output == "wide")
-    else:
-        click.echo("no runs", err=True)
+    def gather(before: "Samples") -> tuple[list["Row"], bool]:
+        found, cluster = ([], False) if store_only or local else in_cluster(where, options, all_namespaces, before)
+        if not cluster:
+            found = outside(options, local)
+        return [row for row in found if fits(row, pattern)], cluster
+
+    if watch:
+        keep_showing(gather, where.wait)
+        return
+    show(*gather({}), output)
 
 
-def stored_runs(options: Any) -> list[dict[str, Any]]:
-    """Return the runs in a store."""
-    from trmkit.store.catalog import runs
-
-    store = opened(options)
-    return [
-        {
-            "run": run.key, "name": run.name, "state": run.state, "step": run.step, "total": run.total,
-            "metric": run.metric or None, "value": run.value, "updated": run.modified,
-        }
-        for run in ask(lambda: runs(store))
-    ]  # fmt: skip
+def fits(row: "Row", pattern: str) -> bool:
+    """Say whether a row is asked for."""
+    return any(fnmatchcase(row.get(name) or "", pattern) for name in ("name", "run", "job"))
 
 
-def local_runs(folder: Path) -> list[dict[str, Any]]:
+def in_cluster(
+    where: Place, options: "StorageSection", everywhere: bool, before: "Samples"
+) -> tuple[list["Row"], bool]:
+    """Return the runs in the cluster, joined with those in the store; False: there is no cluster to ask."""
+    from trmctl.listing import cluster_rows, jobs_of, join, store_of, stored_rows
+    from trmctl.output import talk
+    from trmctl.stores import check_url
+    from trmkit.errors import ClusterError, ClusterNotConfiguredError, StoreError
+
+    try:
+        jobs = jobs_of(where.open(), everywhere)
+    except ClusterNotConfiguredError:
+        if where.context is not None:
+            raise
+        return [], False
+    except ClusterError as error:
+        if options.remote is None:
+            raise
+        talk(f"without the cluster: {error.message}")
+        return [], False
+    if options.remote is None and (found := store_of(jobs)) is not None:
+        options = type(options).model_validate({**options.model_dump(), "remote": check_url(found)})
+    stored: list[Any] = []
+    if options.remote is not None:
+        try:
+            stored = stored_rows(options)
+        except StoreError as error:
+            talk(f"without the store: {error.message}")
+    return join(cluster_rows(jobs), stored, before), True
+
+
+def outside(options: "StorageSection", local: bool) -> list["Row"]:
+    """Return the runs in the store, or where there is none, on this machine."""
+    from trmctl.listing import stored_rows
+
+    return local_runs(Path(options.path)) if local or options.remote is None else stored_rows(options)
+
+
+def local_runs(folder: Path) -> list["Row"]:
     """Return the runs on this machine."""
     from trmctl.runs import every, label, last_change, progress
 
@@ -61,23 +115,33 @@ def local_runs(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def show(rows: list[dict[str, Any]], *, wide: bool) -> None:
-    """Print runs as a table."""
-    header = ["RUN", "STATE", "STEP", "BEST", "AGE"] + (["METRIC", "UPDATED"] if wide else [])
-    lines = []
-    for run in rows:
-        total = f"/{run['total']}" if run["total"] else ""
-        value = "" if run["value"] is None else f"{run['value']:.4f}"
-        line = [run["run"], run["state"], f"{run['step']}{total}", value, age(time.time() - run["updated"])]
-        if wide:
-            line += [run["metric"] or "", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run["updated"]))]
-        lines.append(line)
-    table(header, lines)
+def show(rows: list["Row"], cluster: bool, output: str) -> None:
+    """Print the list once."""
+    from trmctl.listing import lines
+    from trmctl.output import data, table
+
+    if output in ("json", "yaml"):
+        data({"runs": rows}, output)
+    elif output == "name":
+        for row in rows:
+            click.echo(row["run"])
+    elif rows:
+        table(*lines(rows, time.time(), wide=output == "wide", cluster=cluster))
+    else:
+        click.echo("no runs", err=True)
 
 
-def age(seconds: float) -> str:
-    """Return a time that has passed as people say it."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{max(seconds, 0):.0f}s"
+def keep_showing(gather: Callable[["Samples"], tuple[list["Row"], bool]], wait: Callable[[float], None]) -> None:
+    """Show the list until Ctrl-C; what was seen before tells how fast runs are."""
+    from rich.live import Live
+
+    from trmctl.listing import lines, samples
+    from trmctl.output import console, tabled
+
+    before: Samples = {}
+    with Live(console=console(), auto_refresh=False, vertical_overflow="visible") as live:
+        while True:
+            rows, cluster = gather(before)
+            before = samples(rows, before)
+            live.update(tabled(*lines(rows, time.time(), wide=False, cluster=cluster)), refresh=True)
+            wait(REFRESH)

@@ -1,0 +1,84 @@
+"""What can be done to a run in a cluster: pause, resume, cancel, delete. All may be asked again without harm."""
+
+from trmctl import jobs
+from trmctl.cluster import CONFIG_MAP, KUEUE_WORKLOAD, PYTORCHJOB, WORKFLOW, Cluster, Object
+from trmctl.jobs import Job
+from trmctl.phase import PAUSED
+from trmkit.errors import ClusterRefusedError
+
+
+def pause(cluster: Cluster, job: Job, now: str) -> None:
+    """Have the pods save and leave; `now` is noted on the job. ClusterRefusedError: it is over.
+
+    Kueue owns the `suspend` of jobs that wait in a queue, so theirs is stopped through their Workload.
+    """
+    state = job.state()
+    if state.finished:
+        raise ClusterRefusedError(f"{job.name} is over ({state.phase.lower()})", next="trmctl list shows what runs")
+    known = jobs.workload(cluster, job)
+    mark: Object = {"metadata": {"annotations": {PAUSED: now}}}
+    cluster.patch(job.kind, job.name, mark if known else {**mark, **suspend(job, True)}, job.namespace)
+    if known is not None:
+        cluster.patch(KUEUE_WORKLOAD, known["metadata"]["name"], {"spec": {"active": False}}, job.namespace)
+
+
+def resume(cluster: Cluster, job: Job) -> None:
+    """Have a paused run go on, or wait in its queue again. ClusterRefusedError: it is over."""
+    state = job.state()
+    if state.finished:
+        raise ClusterRefusedError(
+            f"{job.name} is over ({state.phase.lower()})", next="trmctl submit goes on from its newest checkpoint"
+        )
+    known = jobs.workload(cluster, job)
+    mark: Object = {"metadata": {"annotations": {PAUSED: None}}}
+    cluster.patch(job.kind, job.name, mark if known else {**mark, **suspend(job, False)}, job.namespace)
+    if known is not None:
+        cluster.patch(KUEUE_WORKLOAD, known["metadata"]["name"], {"spec": {"active": True}}, job.namespace)
+
+
+def suspend(job: Job, wanted: bool) -> Object:
+    """Return the change that suspends a job, or lets it go on."""
+    return {"spec": {"runPolicy": {"suspend": wanted}}} if job.kind == PYTORCHJOB else {"spec": {"suspend": wanted}}
+
+
+def cancel(cluster: Cluster, job: Job, *, now: bool = False) -> bool:
+    """End a run; False: it had ended. A workflow is stopped, with its exit handler, or `now`, without.
+
+    A job has no way to be ended but its deletion. Its ConfigMap stays, and so does all that is in the store: the same
+    run file, submitted again, goes on from there.
+    """
+    if job.state().finished:
+        return False
+    if job.kind == WORKFLOW:
+        change = {"spec": {"shutdown": "Terminate" if now else "Stop", "suspend": None}}
+        cluster.patch(WORKFLOW, job.name, change, job.namespace)
+        return True
+    return cluster.delete(job.kind, job.name, job.namespace)
+
+
+def delete(cluster: Cluster, job: Job) -> None:
+    """Remove a job and its ConfigMap from the cluster; what is in the store stays."""
+    cluster.delete(job.kind, job.name, job.namespace)
+    cluster.delete(CONFIG_MAP, job.name, job.namespace)
+
+
+def is_gone(cluster: Cluster, job: Job) -> bool:
+    """Say whether the job and all its pods are gone."""
+    return jobs.again(cluster, job) is None and not jobs.pods(cluster, job)
+
+
+def overdue(job: Job, now: float, older_than: float | None) -> bool:
+    """Say whether a job is over for longer than `older_than` seconds; None: than its own time to live.
+
+    The operator itself never removes jobs that failed for good: it does not note when those ended.
+    """
+    state = job.state()
+    if not state.finished:
+        return False
+    if older_than is None:
+        spec = job.body.get("spec") or {}
+        ttl = (spec.get("runPolicy") or {}).get("ttlSecondsAfterFinished")
+        if ttl is None:
+            return False
+        older_than = float(ttl)
+    return now - (state.since or job.created) > older_than

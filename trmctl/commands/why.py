@@ -1,0 +1,42 @@
+"""`trmctl why`."""
+
+import click
+
+from trmctl.options import Place, cluster_options, output_option
+from trmctl.runs_in_cluster import run_argument
+
+
+@click.command("why")
+@run_argument
+@cluster_options
+@output_option("table", "json", "yaml")
+def command(run: str, where: Place, output: str) -> None:
+    """Say why a run in a cluster does not train.
+
+    It looks at the job, its pods, their events, the queue and the launcher's ledger, and says what blocks first, with
+    what shows it and what helps. What is known to be harmless is left out.
+
+    Example: trmctl why sudoku
+    """
+    from trmctl.evidence import gather
+    from trmctl.jobs import find
+    from trmctl.output import data, plain, talk
+    from trmctl.why import explain, well
+
+    cluster = where.open()
+    seen = gather(cluster, find(cluster, run))
+    found = explain(seen)
+    if output != "table":
+        findings = [{"title": one.title, "evidence": list(one.evidence), "next": one.next} for one in found]
+        state = {"phase": str(seen.state.phase), "reason": seen.state.reason, "message": seen.state.message}
+        data({"run": seen.job.name, **state, "findings": findings, "notes": list(seen.notes)}, output)
+        return
+    for one in found:
+        click.echo(plain(one.title[:1].upper() + one.title[1:]))
+        for line in one.evidence:
+            click.echo(plain(f"  {line}"))
+        click.echo(plain(f"  next: {one.next}") if one.next else "")
+    if not found:
+        click.echo(plain(f"Nothing is wrong: {well(seen)}"))
+    for note in seen.notes:
+        talk(f"note: {note}")
