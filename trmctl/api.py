@@ -92,6 +92,8 @@ class Api:
                     break
                 answer = _answer(response, bytes(response.read()))
                 why = answer.message
+            except urllib3.exceptions.ReadTimeoutError:
+                return  # nothing was said: a log's first line comes with the head of the answer
             except (urllib3.exceptions.HTTPError, OSError) as problem:
                 why = short(problem)
             if answer is not None and answer.status == 410:

@@ -26,8 +26,6 @@ MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
 WRITE = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
 CONNECTIONS = 256
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-LOG_QUIET = 300.0
-"""Seconds a log that is followed may say nothing before it is asked for again."""
 
 
 def open_cluster(context: str | None = None, namespace: str | None = None, patience: Patience | None = None) -> Cluster:
@@ -155,7 +153,7 @@ class KubeCluster:
         def settle(answer: Answer | None) -> Object | None:
             nonlocal unsure
             taken = answer is not None and answer.status == 409
-            unsure = unsure or answer is None or answer.status not in (409, 429)
+            unsure = unsure or not taken
             there = self.get(kind, name, space) if taken or (unsure and not dry_run) else None
             if there is not None and unsure and same(body, there):
                 return there
@@ -238,7 +236,7 @@ class KubeCluster:
         query |= {"tailLines": str(tail)} if tail is not None else {}
         path, doing = self._path(POD, namespace, pod) + "/log", f"read the log of {pod}"
         if follow:
-            yield from self.api.lines(path, doing, query, LOG_QUIET)
+            yield from self.api.lines(path, doing, query, self._patience.quiet)
         else:
             yield from self.api.text(path, doing, query).splitlines()
 
