@@ -7,15 +7,24 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
+from trainer.agency import HEART, last_words
 from trmkit.errors import SpecError, TrmError
 from trmkit.spec.load import load
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RUN_ID, RunDirectory
 
+if TYPE_CHECKING:
+    from trainer.dist import World
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit code: 0 done, 1 failed, 2 unusable run file, 130 or 143 stopped by a signal."""
+    """Run one command; return its exit code.
+
+    0 done, 1 failed, 2 unusable run file, 130 or 143 stopped by a signal; 143, too, when another process is gone.
+    """
+    HEART.start()
     options = parser().parse_args(arguments)
     before = signal.signal(signal.SIGTERM, leave)
     try:
@@ -23,12 +32,34 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (TrmError, OSError) as error:
+        code = error.exit_code if isinstance(error, TrmError) else 1
+        last_words(code, REASONS.get(code, "Failed"), str(error))
         if os.environ.get("TRM_DEBUG") == "1":
             raise
         complain(error)
-        return error.exit_code if isinstance(error, TrmError) else 1
+        return code
+    except Exception as error:
+        code, reason = judge(error)
+        last_words(code, reason, f"{type(error).__name__}: {error}")
+        if code == 1:
+            raise
+        print(f"another process of this run is gone: {str(error).splitlines()[0]}", file=sys.stderr)
+        return code
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+REASONS = {2: "Config", 143: "PeerLost"}
+"""Exit code -> what the launcher calls the end; any other has failed."""
+
+
+def judge(error: Exception) -> tuple[int, str]:
+    """Return exit code and reason of an error that is none of ours."""
+    from trainer.peers import out_of_memory, peer_is_gone
+
+    if peer_is_gone(error):
+        return 143, REASONS[143]
+    return 1, "OutOfMemory" if out_of_memory(error) else "Failed"
 
 
 def leave(signum: int, _frame: FrameType | None) -> None:
@@ -73,6 +104,8 @@ def parser() -> argparse.ArgumentParser:
         if name == "evaluate":
             command.add_argument("--sample", type=_count, metavar="N", help="score so many rows, or whole ARC tasks")
             command.add_argument("--tasks", type=_words, default=(), metavar="A,B", help="score these ARC tasks")
+        if name == "run":
+            command.add_argument("--stages", type=_stages, default=STAGES, metavar="A,B", help=",".join(STAGES))
         if name == "export":
             command.add_argument("--compiled", action="store_true", help="use the names of a compiled model")
         if name == "describe":
@@ -102,6 +135,14 @@ def _words(text: str) -> tuple[str, ...]:
     words = tuple(word.strip() for word in text.split(",") if word.strip())
     if not words:
         raise argparse.ArgumentTypeError("names no task")
+    return words
+
+
+def _stages(text: str) -> tuple[str, ...]:
+    words = _words(text)
+    unknown = [word for word in words if word not in STAGES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"there is no stage {unknown[0]!r}; there are {', '.join(STAGES)}")
     return words
 
 
@@ -138,50 +179,51 @@ def build(options: argparse.Namespace) -> int:
     return 0
 
 
+def together(run: RunFile, work: "Callable[[World], object]") -> int:
+    """Do `work` on all processes of this run; return the exit code."""
+    from trainer import dist
+
+    try:
+        with dist.world(run.train) as world:
+            work(world)
+    except dist.Stopped as stopped:
+        last_words(stopped.exit_code, "Preempted", str(stopped))
+        return stopped.exit_code
+    return 0
+
+
 def train(options: argparse.Namespace) -> int:
     """Train, or go on training."""
-    from trainer import dist
     from trainer.train import train as train_run
 
     run, directory = open_run(options)
-    try:
-        with dist.world(run.train) as world:
-            train_run(run, directory, world)
-    except dist.Stopped as stopped:
-        return stopped.exit_code
-    return 0
+    return together(run, lambda world: train_run(run, directory, world))
 
 
 def evaluate(options: argparse.Namespace) -> int:
     """Score a checkpoint and write eval.json, or a part of the test set and write eval-partial.json."""
-    from trainer import dist
-    from trainer.evaluate import evaluate as evaluate_run
-    from trainer.remote import remote_results
     from trainer.scope import Part
+    from trainer.stages import evaluate as evaluate_run
 
     run, directory = open_run(options)
-    try:
-        with dist.world(run.train) as world, remote_results(run, directory, world, options.checkpoint):
-            evaluate_run(run, directory, world, options.checkpoint, Part(options.sample, options.tasks))
-    except dist.Stopped as stopped:
-        return stopped.exit_code
-    return 0
+    part = Part(options.sample, options.tasks)
+    return together(run, lambda world: evaluate_run(run, directory, world, options.checkpoint, part))
+
+
+def run_stages(options: argparse.Namespace) -> int:
+    """Build, train, evaluate and report in one go, on all processes; what is done already is not done again."""
+    from trainer.stages import run_stages as run_all
+
+    run, directory = open_run(options)
+    return together(run, lambda world: run_all(run, directory, world, options.stages))
 
 
 def report(options: argparse.Namespace) -> int:
     """Write report.html from what the run left behind; print where it is."""
-    from trainer.report.page import write_report
+    from trainer.stages import report as write_report
 
     run, directory = open_run(options)
-    if run.storage.remote is None:
-        print(write_report(directory))
-        return 0
-    from trainer.remote import Remote
-
-    remote = Remote(run, directory)
-    remote.bring("last")
-    print(write_report(directory))
-    remote.publish_results(scored=directory.evaluation.is_file())
+    print(write_report(run, directory))
     return 0
 
 
@@ -236,9 +278,11 @@ def export_checkpoint(options: argparse.Namespace) -> int:
     return 0
 
 
+STAGES = ("build", "train", "evaluate", "report")
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "build": (build, "build the data set"),
     "train": (train, "train, or go on training"),
+    "run": (run_stages, "build, train, evaluate and report; go on where a run was interrupted"),
     "evaluate": (evaluate, "score a checkpoint and write eval.json"),
     "report": (report, "write report.html"),
     "compare": (compare, "put runs side by side"),
@@ -249,5 +293,16 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "export": (export_checkpoint, "write a checkpoint as the reference implementation reads it"),
 }
 
+
+def leave_for_good(code: int) -> None:
+    """End this process. With a group whose members are gone, nothing is waited for that they would have to do."""
+    dist = sys.modules.get("torch.distributed")
+    if dist is not None and dist.is_available() and dist.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave_for_good(main())

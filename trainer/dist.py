@@ -17,16 +17,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from trmkit.errors import SpecError, TrmError
+from trainer.agency import HEART
+from trainer.peers import PeerFailedError
+from trmkit.errors import SpecError
 from trmkit.spec.train import TrainSection
 
-
-class PeerFailedError(TrmError):
-    """Another process of this run failed, and says why."""
-
-
 PATIENCE = timedelta(hours=2)
-"""How long processes wait for each other; building a large data set on the first one is the longest."""
+"""How long processes wait for each other's words; building a large data set on the first one is the longest."""
+STALL = "TRM_STALL_SECONDS"
+"""Set by the launcher: it ends processes that make no progress for so long."""
+AFTER_STALL = timedelta(minutes=1)
+"""How much longer a collective on the device may take than that: the launcher knows more, so it goes first."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,10 @@ class World:
 
 @contextmanager
 def world(cfg: TrainSection) -> Iterator[World]:
-    """Join the processes that torchrun started, or be the only one; leaves the group at the end."""
+    """Join the processes that torchrun started, or be the only one; leaves the group at the end, when all are there.
+
+    A group that ends by an error is left as it is: to take leave of it could wait for those that are gone.
+    """
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     size, local_rank = _number_in_environment("WORLD_SIZE", 1), _number_in_environment("LOCAL_RANK", 0)
@@ -108,12 +112,18 @@ def world(cfg: TrainSection) -> Iterator[World]:
     if device.type == "mps":
         raise SpecError("MPS has no collectives: several processes cannot share it", next="use one, or device: cpu")
     _leave_with_parent()
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    stall = os.environ.get(STALL)
+    patience = PATIENCE if stall is None else timedelta(seconds=float(stall)) + AFTER_STALL
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     control = dist.new_group(backend="gloo", timeout=PATIENCE)
+    joined = World(dist.get_rank(), dist.get_world_size(), local_rank, device, control)
     try:
-        yield World(dist.get_rank(), dist.get_world_size(), local_rank, device, control)
-    finally:
+        yield joined
+        joined.largest(0)  # an exit code of 0 says that everybody is done
+    except Stopped:
         dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
 def _number_in_environment(name: str, default: int) -> int:
@@ -188,4 +198,5 @@ class StopSignal:
         """Raise `Stopped` on every process if any of them was asked to stop; every process must call it."""
         signum = world.largest(self.signum)
         if signum:
+            HEART.rest()
             raise Stopped(signum)

@@ -28,6 +28,7 @@ from trainer.scope import VOTING, Part, Scope, choose, groups_of, test_rows
 from trainer.solve import Plan, solve
 from trainer.state import TrainState, load_weights, make_model, total_steps
 from trmkit.errors import CheckpointError, SpecError
+from trmkit.spec.base import section_hash
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.store.local import write_whole
@@ -84,6 +85,7 @@ def evaluate(
         "step": found.step,
         "total": total_steps(run, splits["train"].metadata),
         "checkpoint": which,
+        "asked": what_is_asked(run),
         "weights": weights,
         "scope": scope.as_json(),
         "supervision_steps": plan.steps,
@@ -99,6 +101,11 @@ def evaluate(
         partial = not scope.whole and (bool(part) or _has_whole(directory))
         _write(directory, result, scoring.outcome, partial=partial)
     return result
+
+
+def what_is_asked(run: RunFile) -> str:
+    """Return a hash of what the scores at the end depend on, besides the checkpoint."""
+    return section_hash(run.evaluate, run.data, version=run.seed)[:12]
 
 
 def _refuse_what_cannot_be(run: RunFile, model: TrainableModel, grid: Grid) -> None:

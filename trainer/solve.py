@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from trainer.agency import HEART
 from trainer.data.stream import Rows
 from trainer.dist import World
 from trainer.evaluators import Evaluator
@@ -75,6 +76,7 @@ def solve(
             check()
             if work.left():
                 record.add(work.step())
+            HEART.beat()
     parts = world.gather_objects(record.solved())
     return _interleave(parts, len(wanted))
 

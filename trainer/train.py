@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trainer import checkpoint, data
+from trainer.agency import HEART
 from trainer.claim import claim
 from trainer.data.store import Split, read_split
 from trainer.data.stream import Stream, fits_on_device
@@ -120,6 +121,7 @@ class Session:
 
     def __enter__(self) -> "Session":
         world, run = self.state.world, self.state.run
+        HEART.rest(self.state.step)  # the first update may compile, and takes as long as it takes
         with world.together():
             self.log = open_log(
                 run, self.directory, self.state.step, first=world.first, local_first=world.local_rank == 0
@@ -136,6 +138,7 @@ class Session:
                 done = f"saved at step {self.saved}" if self.saved else "before the first update: nothing to save"
                 self.progress.say(f"{error}; {done}")
         finally:
+            HEART.rest()
             self.progress.__exit__(None, None, None)
             self.log.close()
             self._publish_the_rest(error)
@@ -163,6 +166,7 @@ class Session:
     def note(self, update: Update) -> None:
         """Count an update, log when due. TrainError: it was not finite."""
         run, step = self.state.run, self.state.step
+        HEART.beat(step)
         self.meter.add(update)
         due = step % run.train.log.every_steps == 0 or step == self.state.total
         if due or self.state.world.device.type == "cpu":
@@ -182,6 +186,7 @@ class Session:
             return
         self._refuse_what_is_not_finite()
         started = time.monotonic()
+        HEART.rest()  # the model may be compiled again for this
         numbers = evaluate_sample(state, split, self.stop)
         self.meter.pause(time.monotonic() - started)
         state.evaluated, self.scores = state.step, numbers

@@ -1,0 +1,319 @@
+"""The launcher's half of a worker group: torchrun's agent, which also asks for leave to start, and watches.
+
+A machine that leaves or comes ends the attempt on every machine, and the cluster starts all of them again. torchrun
+itself would start the workers of those that are left, and then wait for a minute in a rendezvous of the past.
+"""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing.api import PContext, SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous.api import RendezvousError, RendezvousTimeoutError
+from torch.distributed.launcher import api
+from torch.distributed.run import run
+
+from trainer.agency import AGENCY, Words, read_life, read_words
+from trainer.budget import Budget
+from trainer.launch import Terms
+from trainer.peers import RETRY
+from trainer.progress import say
+from trmkit.store.attempts import LARGEST_FINAL, OUT_OF_MEMORY, PREEMPTED
+
+ELASTIC = "torch.distributed.elastic"
+launcher: Any = api
+"""The module in which torchrun looks for its agent."""
+NOISY = (
+    "agent.server.api", "multiprocessing.api", "rendezvous.dynamic_rendezvous", "rendezvous.c10d_rendezvous_backend",
+    "rendezvous.static_tcp_rendezvous", "utils.store",
+)  # fmt: skip
+"""Loggers that tell again what a worker has said, and warn of what is expected here."""
+STALL = "TRM_STALL_SECONDS"
+"""Tells workers how long a collective may take."""
+STACKS_SECONDS = 1.0
+"""How long workers get to print their stacks."""
+NEWS_SECONDS = 3.0
+"""How long the first machine waits for another one to say why it left."""
+MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
+
+
+class EndedError(Exception):
+    """The launcher itself ended the attempt."""
+
+    def __init__(self, words: Words) -> None:
+        super().__init__(words.message)
+        self.words = words
+
+
+class Agent(LocalElasticAgent):
+    """torchrun's agent on the terms of a run in a cluster."""
+
+    def __init__(self, *args: Any, terms: Terms, agency: Path, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.formed = False
+        self.budget = Budget(terms)
+        self._terms, self._agency = terms, agency
+        minutes = terms.cluster.stall_minutes
+        self._stall = None if minutes is None else 60 * minutes
+        self._until: float | None = None
+        self._started = 0.0
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the first machine, which keeps the books."""
+        return self._worker_group.group_rank == 0
+
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        """Ask for leave, wait as long as it says, then start the workers."""
+        self.formed = True
+        verdict = self.budget.ask(worker_group.store, first=self.first)
+        if verdict.reason:
+            words = Words(1, verdict.reason, f"{verdict.message}\n  next: {verdict.next}")
+            if self.first:
+                self.budget.refuse(words)
+            raise EndedError(words)
+        if verdict.wait:
+            say(f"waiting {verdict.wait:g} s: {verdict.without_progress} attempts before this one got no further")
+            time.sleep(verdict.wait)
+        if self.first:
+            self.budget.begin()
+        self._until = None if verdict.left is None else time.monotonic() + verdict.left
+        self._started = time.monotonic()
+        started: dict[int, Any] = super()._start_workers(worker_group)
+        return started
+
+    def _restart_workers(self, worker_group: WorkerGroup) -> None:
+        """Torchrun would start the workers again when a machine joins: it takes the place of one that is gone."""
+        raise EndedError(Words(RETRY, "PeerLost", "a machine of this run was replaced"))
+
+    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
+        """Look at the workers, as torchrun does, and at the clock and their signs of life."""
+        result: RunResult = super()._monitor_workers(worker_group)
+        if result.state.name != "HEALTHY" or self._pcontext is None:
+            return result
+        now = time.monotonic()
+        if self._until is not None and now > self._until:
+            self._pcontext.close(signal.SIGTERM)
+            seconds = self._terms.cluster.deadline_seconds
+            raise EndedError(Words(1, "Deadline", f"the run has taken longer than {seconds} s; it was asked to save"))
+        if self._stall is not None:
+            self._end_if_stalled(self._pcontext, now, self._stall)
+        return result
+
+    def _end_if_stalled(self, workers: PContext, now: float, limit: float) -> None:
+        found = {}
+        for local_rank in workers.pids():
+            life = read_life(self._agency, local_rank)
+            pulse, progress = (self._started, 0.0) if life is None else (life.pulse, life.progress)
+            if now - pulse > limit:
+                found[local_rank] = "gives no sign of life"
+            elif progress and now - progress > limit:
+                found[local_rank] = f"made no progress after step {life.step if life else 0}"
+        if not found:
+            return
+        text = "; ".join(f"local process {rank} {what}" for rank, what in found.items())
+        say(f"stalled for {limit:g} s: {text}; the stacks of all processes here follow")
+        for number in (signal.SIGUSR1, signal.SIGKILL):
+            for pid in workers.pids().values():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            time.sleep(STACKS_SECONDS if number == signal.SIGUSR1 else 0)
+        raise EndedError(Words(RETRY, "Stalled", f"for {limit:g} s {text}"))
+
+    def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
+        """End the workers; a second signal does not cut their time short."""
+        if self._pcontext is not None:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+        super()._shutdown(death_sig, timeout)
+
+    def tell(self, words: Words) -> None:
+        """Tell the other machines why this one leaves."""
+        store: Any = self._worker_group.store
+        if self.formed:
+            with suppress(dist.DistError):
+                store.set(_end_key(self._worker_group.group_rank), json.dumps(asdict(words)))
+
+    def learn(self, words: Words) -> Words:
+        """Return what another machine said that is gone, if it said more than `words`."""
+        group, until = self._worker_group, time.monotonic() + NEWS_SECONDS
+        store: Any = group.store
+        others = [_end_key(rank) for rank in range(group.group_world_size or 1) if rank != group.group_rank]
+        with suppress(dist.DistError):
+            while others and time.monotonic() < until:
+                for key in others:
+                    if store.check([key]):
+                        news = Words(**json.loads(store.get(key)))
+                        if news.reason != "PeerLost":
+                            return replace(words, reason=news.reason, message=news.message)
+                time.sleep(0.1)
+        return words
+
+
+def _end_key(group_rank: int | None) -> str:
+    return f"trm/end/{group_rank}"
+
+
+def supervise(options: Any, terms: Terms) -> Words:
+    """Run what torchrun's `options` say to its end, and return what came of it."""
+    for name in NOISY:
+        logging.getLogger(f"{ELASTIC}.{name}").setLevel(logging.CRITICAL)
+    with patient_close(terms.patience):
+        if terms.job is not None:
+            return _in_cluster(options, terms)
+        try:
+            run(options)  # type: ignore[no-untyped-call]
+        except SignalException as stopped:
+            return Words(128 + int(stopped.sigval), PREEMPTED)
+        except ChildFailedError as failed:
+            return worst(failed, None, 0)
+    return Words(0, "")
+
+
+@contextmanager
+def patient_close(seconds: int) -> Iterator[None]:
+    """Have torchrun wait so long for workers that save, for the time of a `with` block; it kills them after 30 s."""
+    close = PContext.close
+
+    def patiently(self: PContext, death_sig: signal.Signals | None = None, timeout: int = 30) -> None:
+        close(self, death_sig, max(timeout, seconds))
+
+    PContext.close = patiently  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        PContext.close = close  # type: ignore[method-assign]
+
+
+def _in_cluster(options: Any, terms: Terms) -> Words:
+    options.max_restarts = 0
+    if not options.rdzv_conf:
+        name = "timeout" if options.rdzv_backend == "static" else "join_timeout"
+        options.rdzv_conf = f"{name}={terms.cluster.rendezvous_seconds}"
+    if terms.cluster.stall_minutes is not None:
+        os.environ[STALL] = str(60 * terms.cluster.stall_minutes)
+    agency = Path(tempfile.mkdtemp(prefix="trm-agency-"))
+    os.environ[AGENCY] = str(agency)
+    try:
+        return _until_formed(options, terms, agency)
+    finally:
+        shutil.rmtree(agency, ignore_errors=True)
+
+
+def _until_formed(options: Any, terms: Terms, agency: Path) -> Words:
+    """Try until all machines have met, for as long as the run file says; then the attempt runs, once."""
+    until = time.monotonic() + terms.cluster.rendezvous_seconds
+    while True:
+        agents: list[Agent] = []
+        words = _attempt(options, terms, agency, agents)
+        if words.reason != "RendezvousLost":
+            break
+        if time.monotonic() > until:
+            words = replace(words, reason="RendezvousTimeout")
+            break
+        time.sleep(1)
+    words = replace(words, step=max([words.step, *_steps(agency)]))
+    for agent in agents:
+        if words.reason == "PeerLost" and agent.first:
+            words = agent.learn(words)
+        agent.tell(words)
+        if agent.first:
+            agent.budget.end(words)
+    return words
+
+
+def _steps(agency: Path) -> list[int]:
+    lives = (read_life(agency, int(path.stem)) for path in agency.glob("*.life"))
+    return [life.step for life in lives if life is not None]
+
+
+def _attempt(options: Any, terms: Terms, agency: Path, agents: list[Agent]) -> Words:
+    """Run one attempt; the agent that ran it goes to `agents`, once there is one."""
+    theirs, kills = launcher.LocalElasticAgent, oom_kills()
+
+    def agent(*args: Any, **given: Any) -> Agent:
+        agents.append(Agent(*args, terms=terms, agency=agency, **given))
+        return agents[-1]
+
+    launcher.LocalElasticAgent = agent
+    try:
+        run(options)  # type: ignore[no-untyped-call]
+    except EndedError as ended:
+        return ended.words
+    except SignalException as stopped:
+        return Words(128 + int(stopped.sigval), PREEMPTED, "asked to leave")
+    except ChildFailedError as failed:
+        return worst(failed, agency, oom_kills() - kills)
+    except RendezvousTimeoutError:
+        seconds = terms.cluster.rendezvous_seconds
+        return Words(RETRY, "RendezvousTimeout", f"not all machines of this run came within {seconds} s")
+    except (RendezvousError, dist.DistError) as error:
+        if agents and agents[-1].formed:
+            return _when_store_is_lost(agency, error)
+        return Words(RETRY, "RendezvousLost", f"the machine that all meet at does not answer: {_line(error)}")
+    except OSError as error:
+        return Words(1, "Failed", f"the workers cannot be started: {error}")
+    finally:
+        launcher.LocalElasticAgent = theirs
+    return Words(0, "")
+
+
+def _when_store_is_lost(agency: Path, error: Exception) -> Words:
+    """Return what a worker said, if it said it failed or was told to stop; else that the store's machine is gone."""
+    said = _said(agency)
+    final = [words for words in said if words.exit <= LARGEST_FINAL]
+    telling = final or [words for words in said if words.reason == PREEMPTED]
+    return telling[0] if telling else Words(RETRY, "PeerLost", f"the machine all met at is gone: {_line(error)}")
+
+
+def _said(agency: Path) -> list[Words]:
+    """Return the last words of the workers here, the first ones first."""
+    found = [read_words(agency, int(path.stem)) for path in agency.glob("*.json")]
+    return sorted((words for words in found if words is not None), key=lambda words: words.when)
+
+
+def worst(failed: ChildFailedError, agency: Path | None, killed_for_memory: int) -> Words:
+    """Return why a worker failed: a failure that will come again goes before a kill, and that before a peer's."""
+    codes = {one.local_rank: _code(one.exitcode) for one in failed.failures.values()}
+    code = min(codes.values(), key=lambda code: (code > LARGEST_FINAL, code == RETRY))
+    spoken = [] if agency is None else [words for words in _said(agency) if words.exit == code]
+    if spoken:
+        return spoken[0]
+    rank = next(rank for rank, one in codes.items() if one == code)
+    if code == 128 + signal.SIGKILL:
+        memory = killed_for_memory > 0
+        message = f"local process {rank} was killed" + (", because the pod ran out of memory" if memory else "")
+        return Words(code, OUT_OF_MEMORY if memory else "Killed", message)
+    reason = {2: "Config", RETRY: "PeerLost"}.get(code, "Failed")
+    return Words(code, reason, f"local process {rank} ended with exit code {code}")
+
+
+def _code(exitcode: int) -> int:
+    return exitcode if exitcode >= 0 else 128 - exitcode
+
+
+def oom_kills() -> int:
+    """Return how often the kernel has killed in this container for want of memory."""
+    try:
+        lines = dict(line.split() for line in MEMORY_EVENTS.read_text().splitlines())
+        return int(lines.get("oom_kill", 0))
+    except (OSError, ValueError):
+        return 0
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300] + f" ({socket.gethostname()})"

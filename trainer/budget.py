@@ -1,0 +1,123 @@
+"""Whether a run in a cluster may start once more: asked by the first machine, told to all, noted beside the run."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from trainer.agency import Words
+from trainer.checkpoint import steps
+from trainer.launch import Terms
+from trainer.progress import say
+from trmkit.errors import StoreError, StoreUnavailableError
+from trmkit.store import attempts
+from trmkit.store.attempts import Verdict
+from trmkit.store.base import Store
+from trmkit.store.folder import FolderStore
+from trmkit.store.layout import CHECKPOINTS, store_key
+from trmkit.store.open import open_store
+from trmkit.store.publish import checkpoints
+
+T = TypeVar("T")
+
+AT_START, AT_END = 60.0, 5.0
+"""Seconds that a store gets; one that does not answer must not keep a run from starting, or a pod from leaving."""
+VERDICT = "trm/verdict"
+
+
+class Budget:
+    """The attempts of one run, on one of its machines."""
+
+    def __init__(self, terms: Terms) -> None:
+        """Find out where they are noted; nothing is asked yet."""
+        self._terms = terms
+        self._number: int | None = None
+        self._place: tuple[Store, str] | None = None
+
+    def ask(self, shared: Any, *, first: bool) -> Verdict:
+        """Return the verdict of the first machine, on all machines alike; they speak through the store `shared`."""
+        if first:
+            verdict = self._decide()
+            shared.set(VERDICT, json.dumps(asdict(verdict)))
+            return verdict
+        shared.wait([VERDICT], timedelta(seconds=2 * AT_START))
+        return Verdict(**json.loads(shared.get(VERDICT)))
+
+    def begin(self) -> None:
+        """Note that an attempt begins; the first machine does."""
+        self._note(lambda store, key: self._begin(store, key), AT_START)
+
+    def end(self, words: Words) -> None:
+        """Note how it ended; the first machine does."""
+        number = self._number
+        if number is None:
+            return
+
+        def change(store: Store, key: str) -> None:
+            known = attempts.read(store, key)
+            attempts.write(store, key, attempts.ended(known, number, time.time(), words.exit, words.reason))
+
+        self._note(change, AT_END)
+
+    def refuse(self, words: Words) -> None:
+        """Note an attempt that ended before it began."""
+        self.begin()
+        self.end(words)
+
+    def _decide(self) -> Verdict:
+        cluster, now = self._terms.cluster, time.time()
+        found = self._note(lambda store, key: (attempts.read(store, key), self._newest(store)), AT_START)
+        known, step = found if found is not None else ((), 0)
+        return attempts.decide(known, step, cluster.restarts, cluster.deadline_seconds, now)
+
+    def _begin(self, store: Store, key: str) -> None:
+        known = attempts.begun(attempts.read(store, key), self._newest(store), time.time(), socket.gethostname())
+        self._number = known[-1].number
+        attempts.write(store, key, known)
+
+    def _newest(self, store: Store) -> int:
+        """Return the step of the newest checkpoint, here or in the run's store; 0: there is none."""
+        run, directory = self._terms.run, self._terms.directory
+        assert run is not None
+        assert directory is not None
+        here = steps(directory.checkpoints)
+        key = f"{store_key(run, directory)}/{CHECKPOINTS}"
+        there = [one.step for one in checkpoints(store, key)] if run.storage.remote is not None else []
+        return max([0, *here, *there])
+
+    def _note(self, action: Callable[[Store, str], T], seconds: float) -> T | None:
+        """Do something with the file within `seconds`, or say why not and go on without."""
+        if self._terms.run is None or self._terms.directory is None:
+            return None
+        result: list[T] = []
+        failed: list[StoreError] = []
+
+        def work() -> None:
+            try:
+                result.append(action(*self._open()))
+            except StoreError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=work, name="attempts", daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if not result:
+            reason = failed[0] if failed else StoreUnavailableError(f"no answer within {seconds:g} seconds")
+            say(f"attempts are not counted now: {reason.message}")
+        return result[0] if result else None
+
+    def _open(self) -> tuple[Store, str]:
+        if self._place is None:
+            run, directory = self._terms.run, self._terms.directory
+            assert run is not None
+            assert directory is not None
+            if run.storage.remote is not None:
+                self._place = open_store(run.storage), store_key(run, directory)
+            else:
+                root = directory.root.absolute()
+                self._place = FolderStore(root.parent), root.name
+        return self._place

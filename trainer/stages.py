@@ -1,0 +1,63 @@
+"""The stages of a run in one group of processes: as a pod does them, which has no `trmctl` to start one by one."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trainer import data
+from trainer import evaluate as evaluation
+from trainer.dist import World
+from trainer.progress import say
+from trainer.remote import Remote, remote_results
+from trainer.scope import Part
+from trainer.train import train
+from trmkit.errors import CheckpointError
+from trmkit.spec.run import RunFile
+from trmkit.store.layout import RunDirectory
+
+WHOLE = Part()
+
+
+def run_stages(run: RunFile, directory: RunDirectory, world: World, stages: Sequence[str]) -> None:
+    """Do the `stages`; every process calls it. What an earlier attempt has done is found and not done again."""
+    if "build" in stages:
+        data.build_together(run, world)
+    if "train" in stages:
+        train(run, directory, world)
+    if "evaluate" in stages and not world.largest(int(world.first and is_scored(run, directory))):
+        evaluate(run, directory, world, "last", WHOLE)
+    if "report" in stages:
+        with world.together():
+            if world.first:
+                say(f"report: {report(run, directory)}")
+
+
+def is_scored(run: RunFile, directory: RunDirectory) -> bool:
+    """Say whether `eval.json` has the scores of the newest checkpoint here, as this run file asks for them."""
+    try:
+        found: Any = json.loads(directory.evaluation.read_bytes())
+        asked = found["asked"] == evaluation.what_is_asked(run) and found["checkpoint"] == "last"
+        newest = evaluation.find_checkpoint(directory, "last")
+    except (OSError, ValueError, LookupError, TypeError, CheckpointError):
+        return False
+    return bool(asked and found["step"] == newest.step)
+
+
+def evaluate(run: RunFile, directory: RunDirectory, world: World, which: str, part: Part) -> None:
+    """Score the `last` or the `best` checkpoint, which the run's store may have; every process calls it."""
+    with remote_results(run, directory, world, which):
+        evaluation.evaluate(run, directory, world, which, part)
+
+
+def report(run: RunFile, directory: RunDirectory) -> Path:
+    """Write the page of the run and publish it, if the run has a store; return where it is."""
+    from trainer.report.page import write_report  # draws curves, so it is slow to load, and one process needs it
+
+    if run.storage.remote is None:
+        return write_report(directory)
+    remote = Remote(run, directory)
+    remote.bring("last")
+    page = write_report(directory)
+    remote.publish_results(scored=directory.evaluation.is_file())
+    return page
