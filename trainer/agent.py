@@ -48,6 +48,9 @@ STACKS_SECONDS = 1.0
 """How long workers get to print their stacks."""
 NEWS_SECONDS = 3.0
 """How long the first machine waits for another one to say why it left."""
+NEWS_EVERY = 1.0
+"""Seconds between two looks at whether another machine has left."""
+ENDED = "trm/ended"
 MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
 
@@ -70,12 +73,18 @@ class Agent(LocalElasticAgent):
         minutes = terms.cluster.stall_minutes
         self._stall = None if minutes is None else 60 * minutes
         self._until: float | None = None
+        self._asked = 0.0
         self._started = 0.0
 
     @property
     def first(self) -> bool:
         """Whether this is the first machine, which keeps the books."""
         return self._worker_group.group_rank == 0
+
+    @property
+    def _shared(self) -> Any:
+        """The store through which the machines speak."""
+        return self._worker_group.store
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
         """Ask for leave, wait as long as it says, then start the workers."""
@@ -110,6 +119,10 @@ class Agent(LocalElasticAgent):
             self._pcontext.close(signal.SIGTERM)
             seconds = self._terms.cluster.deadline_seconds
             raise EndedError(Words(1, "Deadline", f"the run has taken longer than {seconds} s; it was asked to save"))
+        if now - self._asked > NEWS_EVERY:  # a worker that has not met the others yet would wait for them
+            self._asked = now
+            if self._shared.check([ENDED]):
+                raise EndedError(Words(RETRY, "PeerLost", "another machine of this run has left"))
         if self._stall is not None:
             self._end_if_stalled(self._pcontext, now, self._stall)
         return result
@@ -142,30 +155,27 @@ class Agent(LocalElasticAgent):
         super()._shutdown(death_sig, timeout)
 
     def tell(self, words: Words) -> None:
-        """Tell the other machines why this one leaves."""
-        store: Any = self._worker_group.store
-        if self.formed:
+        """Tell the other machines that this one leaves, and why, unless one has said so already."""
+        if self.formed and self.news() is None:
             with suppress(dist.DistError):
-                store.set(_end_key(self._worker_group.group_rank), json.dumps(asdict(words)))
+                self._shared.set(ENDED, json.dumps(asdict(words)))
+
+    def news(self) -> Words | None:
+        """Return why the first machine left that did; None: none has, or nobody can be asked."""
+        with suppress(dist.DistError):
+            if self._shared.check([ENDED]):
+                return Words(**json.loads(self._shared.get(ENDED)))
+        return None
 
     def learn(self, words: Words) -> Words:
-        """Return what another machine said that is gone, if it said more than `words`."""
-        group, until = self._worker_group, time.monotonic() + NEWS_SECONDS
-        store: Any = group.store
-        others = [_end_key(rank) for rank in range(group.group_world_size or 1) if rank != group.group_rank]
-        with suppress(dist.DistError):
-            while others and time.monotonic() < until:
-                for key in others:
-                    if store.check([key]):
-                        news = Words(**json.loads(store.get(key)))
-                        if news.reason != "PeerLost":
-                            return replace(words, reason=news.reason, message=news.message)
-                time.sleep(0.1)
+        """Return `words` with what the machine said that is gone, if it had the time."""
+        until = time.monotonic() + NEWS_SECONDS
+        while self.formed and (self._worker_group.group_world_size or 1) > 1 and time.monotonic() < until:
+            news = self.news()
+            if news is not None:
+                return replace(words, reason=news.reason, message=news.message)
+            time.sleep(0.1)
         return words
-
-
-def _end_key(group_rank: int | None) -> str:
-    return f"trm/end/{group_rank}"
 
 
 def supervise(options: Any, terms: Terms) -> Words:
@@ -228,9 +238,10 @@ def _until_formed(options: Any, terms: Terms, agency: Path) -> Words:
         time.sleep(1)
     words = replace(words, step=max([words.step, *_steps(agency)]))
     for agent in agents:
-        if words.reason == "PeerLost" and agent.first:
+        if words.reason == "PeerLost":
             words = agent.learn(words)
-        agent.tell(words)
+        if words.exit:
+            agent.tell(words)
         if agent.first:
             agent.budget.end(words)
     return words
@@ -253,7 +264,7 @@ def _attempt(options: Any, terms: Terms, agency: Path, agents: list[Agent]) -> W
     try:
         run(options)  # type: ignore[no-untyped-call]
     except EndedError as ended:
-        return ended.words
+        return _gone(agency, ended.words.message) if ended.words.reason == "PeerLost" else ended.words
     except SignalException as stopped:
         return Words(128 + int(stopped.sigval), PREEMPTED, "asked to leave")
     except ChildFailedError as failed:
@@ -263,7 +274,7 @@ def _attempt(options: Any, terms: Terms, agency: Path, agents: list[Agent]) -> W
         return Words(RETRY, "RendezvousTimeout", f"not all machines of this run came within {seconds} s")
     except (RendezvousError, dist.DistError) as error:
         if agents and agents[-1].formed:
-            return _when_store_is_lost(agency, error)
+            return _gone(agency, f"the machine that all met at is gone: {_line(error)}")
         return Words(RETRY, "RendezvousLost", f"the machine that all meet at does not answer: {_line(error)}")
     except OSError as error:
         return Words(1, "Failed", f"the workers cannot be started: {error}")
@@ -272,12 +283,12 @@ def _attempt(options: Any, terms: Terms, agency: Path, agents: list[Agent]) -> W
     return Words(0, "")
 
 
-def _when_store_is_lost(agency: Path, error: Exception) -> Words:
-    """Return what a worker said, if it said it failed or was told to stop; else that the store's machine is gone."""
+def _gone(agency: Path, message: str) -> Words:
+    """Return what a worker here said, if it said that it failed or was told to stop; else that a peer is lost."""
     said = _said(agency)
     final = [words for words in said if words.exit <= LARGEST_FINAL]
     telling = final or [words for words in said if words.reason == PREEMPTED]
-    return telling[0] if telling else Words(RETRY, "PeerLost", f"the machine all met at is gone: {_line(error)}")
+    return telling[0] if telling else Words(RETRY, "PeerLost", message)
 
 
 def _said(agency: Path) -> list[Words]:

@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from safetensors.torch import save as encode_tensors
 from torch import Tensor
 
 from trainer.dist import World
@@ -24,6 +25,9 @@ from trmkit.store import manifest as manifests
 from trmkit.store.layout import STEP
 from trmkit.store.local import sync, write_whole
 from trmkit.store.manifest import MANIFEST
+
+if TYPE_CHECKING:
+    from trainer.nodes import Machines
 
 BEST = "best.json"
 LARGEST_HEADER = 16 << 20
@@ -74,12 +78,19 @@ class Checkpoint:
 
 
 def save(
-    root: Path, step: int, shared: Files, own: Files, world: World, about: Mapping[str, Any] | None = None
+    root: Path,
+    step: int,
+    shared: Files,
+    own: Files,
+    world: World,
+    about: Mapping[str, Any] | None = None,
+    machines: "Machines | None" = None,
 ) -> Path:
     """Write the checkpoint of `step`; every process calls it. Returns its folder.
 
-    The first process writes `shared`; every process writes its `own`, whose names must differ between processes.
-    `about` goes into the manifest, to say where the checkpoint comes from.
+    The first process writes `shared`; every process writes its `own`, whose names must differ between processes, or
+    sends it, where `machines` say that it does not see the folder. `about` goes into the manifest, to say where the
+    checkpoint comes from.
     CheckpointError: the disk is full or cannot be written; nothing is left behind, older checkpoints stay.
     """
     final = root / f"step_{step:08d}"
@@ -89,9 +100,12 @@ def save(
             if world.first:
                 shutil.rmtree(draft, ignore_errors=True)
                 draft.mkdir(parents=True)
+        far = machines is not None and machines.is_far
         with world.together():
-            for name, content in {**own, **(shared if world.first else {})}.items():
+            for name, content in {**({} if far else own), **(shared if world.first else {})}.items():
                 _write(draft / name, content)
+        if machines is not None:
+            machines.collect({name: _encode(content) for name, content in own.items()} if far else {}, draft)
         with world.together():
             if world.first:
                 _publish(draft, final, step, about or {})
@@ -113,6 +127,12 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     else:
         path.write_text(json.dumps(content))
     sync(path)
+
+
+def _encode(content: dict[str, Any]) -> bytes:
+    """Return what `_write` writes."""
+    tensors = {name: tensor.contiguous() for name, tensor in content.items() if isinstance(tensor, Tensor)}
+    return encode_tensors(tensors) if tensors else json.dumps(content).encode()
 
 
 def _publish(draft: Path, final: Path, step: int, about: Mapping[str, Any]) -> None:

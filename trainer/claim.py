@@ -23,8 +23,9 @@ def claim(run: RunFile, directory: RunDirectory, world: World) -> Iterator[None]
     """
     held: IO[str] | None = None
     with world.together():
-        if world.first:
+        if world.local_rank == 0:  # machines need not share the folder
             directory.checkpoints.mkdir(parents=True, exist_ok=True)
+        if world.first:
             held = lock(directory)
             write_whole(directory.run_file, dump(run))
             describe_environment(directory, world)

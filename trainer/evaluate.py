@@ -23,6 +23,7 @@ from trainer.evaluators.exact import Solved, scores
 from trainer.examples import show_rows
 from trainer.models import TrainableModel
 from trainer.models.prepare import prepare
+from trainer.nodes import meet
 from trainer.progress import say
 from trainer.scope import VOTING, Part, Scope, choose, groups_of, test_rows
 from trainer.solve import Plan, solve
@@ -61,14 +62,13 @@ def evaluate(
     checkpoint, it is damaged, or there are too few to vote together; SpecError: there is no such part. Raises `Stopped`
     when a signal asked for it.
     """
-    found = find_checkpoint(directory, which)
+    found, voters = on_every_machine(directory, world, which, run.evaluate.ensemble)
     folder = data.build_together(run, world)
     splits = {name: read_split(folder, name) for name in ("train", "test")}
     grid, names = grid_of(folder), read_identifiers(folder)
     scope = choose(run, splits["test"], grid, names, part)
     model = make_model(run, splits["train"].metadata, world.device)
     _refuse_what_cannot_be(run, model, grid)
-    voters = find_voters(directory, run.evaluate.ensemble)
     weights = load_for_inference(model, found)
     prepare(model, run.train)
     started = time.monotonic()
@@ -255,6 +255,24 @@ def plan_of(run: RunFile, model: TrainableModel, world: World) -> Plan:
         select=options.select,
         seed=run.seed,
     )
+
+
+def on_every_machine(
+    directory: RunDirectory, world: World, which: str, ensemble: int | None
+) -> tuple[Checkpoint, list[Checkpoint]]:
+    """Return what is scored, and what votes; machines that share no folder get it from the first process."""
+    machines = meet(directory, world)
+    if not machines.far:
+        return find_checkpoint(directory, which), find_voters(directory, ensemble)
+    steps: list[int] = []
+    with world.together():
+        if world.first:
+            steps = [found.step for found in (find_checkpoint(directory, which), *find_voters(directory, ensemble))]
+    steps = world.gather_objects(steps)[0]
+    for step in sorted(set(steps)):
+        machines.spread(0, directory.checkpoints / f"step_{step:08d}")
+    scored, *voters = [checkpoint.verify(directory.checkpoints / f"step_{step:08d}") for step in steps]
+    return scored, voters
 
 
 def find_checkpoint(directory: RunDirectory, which: str) -> Checkpoint:

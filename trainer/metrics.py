@@ -1,16 +1,22 @@
 """One dict of numbers per line of log, to every place that wants it: a file, Prometheus, TensorBoard, wandb."""
 
+import errno
 import json
+import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+from trainer.progress import say
 from trmkit.errors import SpecError, TrainError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.store.local import write_whole
+
+PORT = "TRM_METRICS_PORT"
 
 Numbers = Mapping[str, float | int]
 
@@ -46,11 +52,20 @@ class MetricsLog:
             sink.close()
 
 
-def open_log(run: RunFile, directory: RunDirectory, step: int, *, first: bool, local_first: bool) -> MetricsLog:
-    """Open the sinks that `run.train.log` asks for; lines after `step`, of work that is repeated, are dropped."""
-    log = run.train.log
-    wanted: list[tuple[bool, Callable[[], Sink]]] = [
-        (local_first and log.prometheus_port is not None, lambda: PrometheusSink(log.prometheus_port or 0)),
+def open_log(
+    run: RunFile, directory: RunDirectory, step: int, total: int, *, first: bool, local_first: bool
+) -> MetricsLog:
+    """Open the sinks that `run.train.log` asks for; lines after `step`, of work that is repeated, are dropped.
+
+    Where the run file names no port for Prometheus, the variable `TRM_METRICS_PORT` may.
+    """
+    log, port = run.train.log, port_in_environment()
+    wanted: list[tuple[bool, Callable[[], Sink | None]]] = [
+        (
+            local_first and log.prometheus_port is not None,
+            lambda: PrometheusSink(log.prometheus_port or 0, step, total),
+        ),
+        (local_first and log.prometheus_port is None and port is not None, lambda: served(port or 0, step, total)),
         (first, lambda: JsonLines(directory.metrics, step)),
         (first and log.tensorboard, lambda: TensorBoardSink(directory.root / "tensorboard", step)),
         (first and log.wandb_project is not None, lambda: WandbSink(run, directory)),
@@ -58,12 +73,32 @@ def open_log(run: RunFile, directory: RunDirectory, step: int, *, first: bool, l
     opened = MetricsLog([])
     try:
         for asked_for, open_sink in wanted:
-            if asked_for:
-                opened.add(open_sink())
+            sink = open_sink() if asked_for else None
+            if sink is not None:
+                opened.add(sink)
     except BaseException:
         opened.close()
         raise
     return opened
+
+
+def port_in_environment() -> int | None:
+    """Return the port in `TRM_METRICS_PORT`. SpecError: it is none."""
+    text = os.environ.get(PORT)
+    if not text:
+        return None
+    if not text.isdigit() or not 0 < int(text) < 65_536:
+        raise SpecError(f"{PORT}={text!r} is not a port", next="set it to a number from 1 to 65535")
+    return int(text)
+
+
+def served(port: int, step: int, total: int) -> "PrometheusSink | None":
+    """Return a sink on the port that the environment offers; None, and a warning: it is taken."""
+    try:
+        return PrometheusSink(port, step, total)
+    except TrainError as error:
+        say(f"no metrics are served: {error.message} ({PORT})")
+        return None
 
 
 class JsonLines:
@@ -101,30 +136,45 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class PrometheusSink:
-    """A `/metrics` endpoint with one gauge `trm_<kind>_<name>` per number."""
+    """A `/metrics` endpoint with one gauge `trm_<kind>_<name>` per number, and when the last step was made."""
 
-    def __init__(self, port: int) -> None:
-        """Open the port. TrainError: it is taken."""
+    def __init__(self, port: int, step: int = 0, total: int = 0) -> None:
+        """Open the port on every address; the run is at `step` of `total`. TrainError: the port is taken."""
         import prometheus_client as prometheus
 
         self._prometheus = prometheus
         self._registry = prometheus.CollectorRegistry()
         self._gauges: dict[str, prometheus.Gauge] = {}
         try:
-            self._server, self._thread = prometheus.start_http_server(port, registry=self._registry)
+            self._server, self._thread = self._serve(port)
         except OSError as error:
             raise TrainError(
                 f"the metrics port {port} cannot be opened: {error.strerror}",
                 next="choose another train.log.prometheus_port",
             ) from error
+        self.write("train", step, {"total_steps": total})
+
+    def _serve(self, port: int) -> tuple[Any, Any]:
+        """Listen on IPv6 and IPv4; on IPv4 alone where there is no IPv6."""
+        serve = self._prometheus.start_http_server
+        try:
+            return serve(port, "::", self._registry)
+        except OSError as error:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                raise
+        return serve(port, "0.0.0.0", self._registry)
 
     def write(self, kind: str, step: int, numbers: Numbers) -> None:
         """Set the gauges."""
         for name, value in {"step": step, **numbers}.items():
-            full = re.sub(r"\W", "_", f"trm_{kind}_{name}")
-            if full not in self._gauges:
-                self._gauges[full] = self._prometheus.Gauge(full, f"{name} ({kind})", registry=self._registry)
-            self._gauges[full].set(value)
+            self._set(re.sub(r"\W", "_", f"trm_{kind}_{name}"), f"{name} ({kind})", value)
+        if kind == "train":
+            self._set("trm_last_step_timestamp_seconds", "when the last logged step was made", time.time())
+
+    def _set(self, name: str, meaning: str, value: float) -> None:
+        if name not in self._gauges:
+            self._gauges[name] = self._prometheus.Gauge(name, meaning, registry=self._registry)
+        self._gauges[name].set(value)
 
     def close(self) -> None:
         """Close the port."""

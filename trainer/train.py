@@ -18,6 +18,7 @@ from trainer.fits import refuse_table_without_room
 from trainer.known import note_data
 from trainer.metrics import MetricsLog, open_log
 from trainer.models.prepare import prepare
+from trainer.nodes import Machines, meet, spread_newest
 from trainer.progress import TrainingProgress, say
 from trainer.remote import Remote, about, open_remote
 from trainer.start import start_from_another
@@ -39,11 +40,13 @@ def train(run: RunFile, directory: RunDirectory, world: World) -> int:
     train_split, test_split = open_data(run, world)
     with StopSignal().listening() as stop, claim(run, directory, world):
         remote = bring_newest(run, directory, world, stop)
+        machines = meet(directory, world)
+        spread_newest(machines, directory.checkpoints, run.train.checkpoint.keep)
         note_data(run, directory, world)
         state = build_state(run, train_split, world)
         if not resume(state, directory):
             start_from_another(state, directory)
-        with Session(state, directory, stop, remote) as session:
+        with Session(state, directory, stop, remote, machines) as session:
             while True:
                 stop.check(world)
                 session.evaluate_if_due(test_split)
@@ -110,8 +113,15 @@ def resume(state: TrainState, directory: RunDirectory) -> bool:
 class Session:
     """One stretch of training, from a start to the end or to the next interruption: what happens between updates."""
 
-    def __init__(self, state: TrainState, directory: RunDirectory, stop: StopSignal, remote: Remote | None) -> None:
-        self.state, self.directory, self.stop, self.remote = state, directory, stop, remote
+    def __init__(
+        self,
+        state: TrainState,
+        directory: RunDirectory,
+        stop: StopSignal,
+        remote: Remote | None,
+        machines: Machines | None = None,
+    ) -> None:
+        self.state, self.directory, self.stop, self.remote, self.machines = state, directory, stop, remote, machines
         self.scores: dict[str, float] = {}
         self.saved = state.step
         self.saved_at = time.monotonic()
@@ -124,8 +134,9 @@ class Session:
         HEART.rest(self.state.step)  # the first update may compile, and takes as long as it takes
         with world.together():
             self.log = open_log(
-                run, self.directory, self.state.step, first=world.first, local_first=world.local_rank == 0
-            )
+                run, self.directory, self.state.step, self.state.total, first=world.first,
+                local_first=world.local_rank == 0,
+            )  # fmt: skip
         self.progress.__enter__()
         if self.remote is not None:
             self.remote.begin(self._status("training", self.saved))
@@ -215,7 +226,7 @@ class Session:
         started = time.monotonic()
         self.state.seconds = self.meter.seconds()
         root, world = self.directory.checkpoints, self.state.world
-        checkpoint.save(root, self.state.step, *self.state.capture(), world, self._origin())
+        checkpoint.save(root, self.state.step, *self.state.capture(), world, self._origin(), self.machines)
         keep, held = self.state.run.train.checkpoint, self.remote.held() if self.remote is not None else set()
         if world.first:
             checkpoint.prune(root, keep.keep, self.state.step, every=keep.keep_every, held=held)

@@ -15,6 +15,7 @@ from tests.trainer.helpers import change, final_state, free_port, train_alone
 from trainer import checkpoint
 from trainer.claim import claim
 from trainer.dist import Stopped, StopSignal, World
+from trainer.metrics import open_log
 from trainer.train import Session, build_state, open_data
 from trmkit.errors import SpecError, TrainError
 from trmkit.spec.run import RunFile
@@ -123,7 +124,28 @@ def test_prometheus_can_read_the_numbers_while_training_goes_on(small_run: RunFi
         train_alone(run)
     assert "trm_train_lm_loss " in pages[0]
     assert "trm_train_step " in pages[0]
+    assert "trm_train_total_steps 100000.0" in pages[0]
+    assert "trm_last_step_timestamp_seconds " in pages[0]
     assert "_created" not in pages[0]
+
+
+def test_a_port_of_the_environment_serves_the_numbers_too_and_a_busy_one_is_only_a_warning(
+    small_run: RunFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port, directory = free_port(), RunDirectory.of(small_run)
+    directory.root.mkdir(parents=True)
+    monkeypatch.setenv("TRM_METRICS_PORT", str(port))
+    here = open_log(small_run, directory, 5, 12, first=False, local_first=True)
+    other = open_log(small_run, directory, 5, 12, first=False, local_first=True)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+        text = page.read().decode()
+    other.close()
+    here.close()
+    assert "trm_train_step 5.0" in text
+    assert f"no metrics are served: the metrics port {port}" in capsys.readouterr().err
+    monkeypatch.setenv("TRM_METRICS_PORT", "http")
+    with pytest.raises(SpecError, match="is not a port"):
+        open_log(small_run, directory, 5, 12, first=False, local_first=True)
 
 
 def test_a_metrics_port_in_use_is_an_error_that_names_it(small_run: RunFile) -> None:

@@ -3,6 +3,7 @@
 A data set lives in `<root>/<source>-<hash of its section>` and is whole or absent there.
 """
 
+import json
 import os
 import shutil
 import tempfile
@@ -103,13 +104,31 @@ def place_of(section: DataSection, root: Path) -> Path:
 
 
 def build_together(run: RunFile, world: "World") -> Path:
-    """Build on the first process, have the others wait, and return the folder on all of them."""
+    """Build on the first process, then on the first one of every other machine; return the folder on all of them.
+
+    Where machines share the folder, or the first one has published the data set, the others find it. DataError: the
+    source cannot be read somewhere, or gave another data set there.
+    """
     folder = None
+    for turn in (world.first, world.local_rank == 0 and not world.first):
+        with world.together():
+            if turn:
+                folder = build_for(run)
     with world.together():
-        if world.first:
-            folder = build_for(run)
+        made = {one for one in world.gather_objects(None if folder is None else _what_was_made(folder)) if one}
+        if len(made) > 1:
+            raise DataError(
+                "the machines of this run have built different data sets from the same section",
+                next="give all of them the same source files and the same image",
+            )
     shared: Path = world.gather_objects(folder)[0]
     return shared
+
+
+def _what_was_made(folder: Path) -> str:
+    """Return a data set's manifest without the time it took; empty for a folder that has none."""
+    manifest = read_manifest(folder)
+    return "" if manifest is None else json.dumps({k: v for k, v in manifest.items() if k != "seconds"}, sort_keys=True)
 
 
 def is_current(folder: Path, source: Source) -> bool:
