@@ -46,7 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"another process of this run is gone: {str(error).splitlines()[0]}", file=sys.stderr)
         return code
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(signal.SIGTERM) is leave:  # it is ignored once all processes are done
+            signal.signal(signal.SIGTERM, before)
 
 
 REASONS = {2: "Config", 143: "PeerLost"}

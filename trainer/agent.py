@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ NEWS_SECONDS = 3.0
 """How long the first machine waits for another one to say why it left."""
 NEWS_EVERY = 1.0
 """Seconds between two looks at whether another machine has left."""
+ANSWER = timedelta(minutes=1)
+"""How long the machine with the store may be silent before it counts as gone."""
 ENDED = "trm/ended"
 MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
@@ -100,6 +103,7 @@ class Agent(LocalElasticAgent):
             time.sleep(verdict.wait)
         if self.first:
             self.budget.begin()
+        self._shared.set_timeout(ANSWER)
         self._until = None if verdict.left is None else time.monotonic() + verdict.left
         self._started = time.monotonic()
         started: dict[int, Any] = super()._start_workers(worker_group)
@@ -150,9 +154,18 @@ class Agent(LocalElasticAgent):
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
         """End the workers; a second signal does not cut their time short."""
         if self._pcontext is not None:
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)
+            _ignore_signals()
         super()._shutdown(death_sig, timeout)
+
+    def _exit_barrier(self) -> None:
+        """Wait for the launchers of the other machines; all workers are done, so nothing can be saved any more."""
+        _ignore_signals()
+        super()._exit_barrier()  # type: ignore[no-untyped-call]
+
+    def done(self) -> bool:
+        """Say whether all workers have ended well."""
+        handlers = getattr(self._pcontext, "subprocess_handlers", {})
+        return bool(handlers) and all(handler.proc.returncode == 0 for handler in handlers.values())
 
     def tell(self, words: Words) -> None:
         """Tell the other machines that this one leaves, and why, unless one has said so already."""
@@ -178,6 +191,11 @@ class Agent(LocalElasticAgent):
         return words
 
 
+def _ignore_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def supervise(options: Any, terms: Terms) -> Words:
     """Run what torchrun's `options` say to its end, and return what came of it."""
     for name in NOISY:
@@ -200,7 +218,7 @@ def patient_close(seconds: int) -> Iterator[None]:
     close = PContext.close
 
     def patiently(self: PContext, death_sig: signal.Signals | None = None, timeout: int = 30) -> None:
-        close(self, death_sig, max(timeout, seconds))
+        close(self, death_sig, seconds)
 
     PContext.close = patiently  # type: ignore[method-assign]
     try:
@@ -266,6 +284,8 @@ def _attempt(options: Any, terms: Terms, agency: Path, agents: list[Agent]) -> W
     except EndedError as ended:
         return _gone(agency, ended.words.message) if ended.words.reason == "PeerLost" else ended.words
     except SignalException as stopped:
+        if agents and agents[-1].done():  # the others are, too: started again, this machine would wait for them
+            return Words(0, "")
         return Words(128 + int(stopped.sigval), PREEMPTED, "asked to leave")
     except ChildFailedError as failed:
         return worst(failed, agency, oom_kills() - kills)

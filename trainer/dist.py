@@ -119,7 +119,9 @@ def world(cfg: TrainSection) -> Iterator[World]:
     joined = World(dist.get_rank(), dist.get_world_size(), local_rank, device, control)
     try:
         yield joined
-        joined.largest(0)  # an exit code of 0 says that everybody is done
+        joined.largest(0)  # an exit code of 0 says that everybody is done,
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        joined.largest(0)  # and nobody can be asked to leave any more: it would come back and wait for the others
     except Stopped:
         dist.destroy_process_group()
         raise

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.helpers import change, fingerprint
-from tests.trainer.pods import Job, pytorchjob, trainjob, two_pods
+from tests.trainer.pods import Job, command_of, pytorchjob, trainjob, two_pods
 from trainer import checkpoint
 from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
 from trmkit.store import attempts
 from trmkit.store.attempts import Attempts
+from trmkit.store.folder import FolderStore
 from trmkit.store.layout import RunDirectory
 
 SETTINGS = ("train.steps=400", "train.checkpoint.every_steps=20", "evaluate.every_steps=200", "cluster.restarts=99")
@@ -105,4 +106,79 @@ def test_a_killed_worker_a_drained_pod_and_a_frozen_worker_leave_no_trace(
     ends = [one.reason for one in noted(run)]
     assert ends[1] == "Preempted"
     assert noted(run)[-1].exit == 0
+    assert "Traceback" not in job.logs()
+
+
+BROKEN = """
+import sys
+import torch
+import trainer.train
+from trainer.__main__ import leave_for_good, main
+
+def train(run, directory, world):
+    if world.rank == 1:
+        torch.ones(2, 3) @ torch.ones(2, 3)
+    world.sum(torch.ones(1))
+
+trainer.train.train = train
+leave_for_good(main(["train", sys.argv[1]]))
+"""
+
+
+def test_a_bug_ends_the_pod_it_is_in_for_good_and_the_others_as_if_they_could_go_on(
+    small_run: RunFile, tmp_path: Path, jobs: Jobs
+) -> None:
+    (tmp_path / "worker.py").write_text(BROKEN)
+    job = two_pods(tmp_path, write(small_run, tmp_path / "run.yml"), operator=trainjob)
+    job.command = [str(tmp_path / "worker.py"), job.command[-1]]
+    jobs(job)
+    assert job.wait() == [143, 1], job.logs()
+    words = job.pods[1].last_words()
+    assert words["reason"] == "Failed"
+    assert "mat1 and mat2 shapes cannot be multiplied" in words["message"]
+
+
+def alone(run: RunFile, folder: Path) -> Job:
+    """Return a job of one pod with one process, for which the operator names no place to meet."""
+    return Job(folder, command_of(write(run, folder / "run.yml")), [{"PET_NNODES": "1"}])
+
+
+def test_a_run_that_gets_no_further_is_given_up(small_run: RunFile, tmp_path: Path, jobs: Jobs) -> None:
+    run = change(small_run, "cluster.restarts=1")
+    root = RunDirectory.of(run).root
+    known: Attempts = ()
+    for number in (1, 2):
+        known = attempts.begun(known, 0, 100.0 * number, "pod")
+        known = attempts.ended(known, number, 100.0 * number + 50, 143, "PeerLost")
+    attempts.write(FolderStore(root.parent), root.name, known)
+    job = jobs(alone(run, tmp_path))
+    assert job.wait() == [1], job.logs()
+    words = job.pods[0].last_words()
+    assert words["reason"] == "OutOfAttempts"
+    assert "2 attempts in a row got no further than step 0" in words["message"]
+    assert (noted(run)[-1].exit, noted(run)[-1].reason) == (1, "OutOfAttempts")
+
+
+def test_a_run_that_takes_too_long_saves_and_is_given_up(small_run: RunFile, tmp_path: Path, jobs: Jobs) -> None:
+    run = change(small_run, "train.steps=1000000", "evaluate.every_steps=null", "cluster.deadline_seconds=2000")
+    root = RunDirectory.of(run).root
+    before = attempts.begun((), 0, time.time() - 1985, "pod")  # which leaves 15 s
+    attempts.write(FolderStore(root.parent), root.name, before)
+    job = jobs(alone(run, tmp_path))
+    assert job.wait() == [1], job.logs()
+    words = job.pods[0].last_words()
+    assert words["reason"] == "Deadline"
+    assert words["step"] == last_step(run)
+    assert noted(run)[-1].reason == "Deadline"
+
+
+def test_a_pod_whose_peers_do_not_come_says_so_and_is_started_again(
+    small_run: RunFile, tmp_path: Path, jobs: Jobs
+) -> None:
+    run = change(small_run, "cluster.rendezvous_seconds=2")
+    job = two_pods(tmp_path, write(run, tmp_path / "run.yml"))
+    job.environments = [{k: v for k, v in job.environments[0].items() if k != "PET_RDZV_CONF"}]
+    jobs(job)
+    assert job.wait() == [143], job.logs()
+    assert job.pods[0].last_words()["reason"] == "RendezvousTimeout"
     assert "Traceback" not in job.logs()
