@@ -111,12 +111,12 @@ def farewell(words: Words, job: str | None) -> int:
     if job is None or words.exit == 0:
         return words.exit
     line = termination_message(words)
-    print(line, file=sys.stderr, flush=True)
     path = Path(os.environ.get("TRM_TERMINATION_LOG", TERMINATION_LOG))
     try:
         path.write_text(line + "\n")
     except OSError as error:
-        print(f"{path}: cannot be written: {error.strerror}", file=sys.stderr, flush=True)
+        print(f"{path}: cannot be written: {error.strerror}", file=sys.stderr)
+    print(line, file=sys.stderr, flush=True)  # last, because it stands in for a file that could not be written
     return words.exit
 
 

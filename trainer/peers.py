@@ -19,6 +19,8 @@ TRANSPORT = re.compile(
     r"|Rank \d+ failed to pass monitoredBarrier|collective operation timeout|Broken pipe|Socket Timeout"
 )
 """How gloo, NCCL and the store say, in a plain RuntimeError, that a connection broke or nobody answered in time."""
+MISUSE = re.compile("invalid (usage|argument)", re.IGNORECASE)
+"""How NCCL says that it is used wrongly, as by two processes on one GPU: it will be next time."""
 MEMORY = re.compile(r"out of memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 
 
@@ -40,5 +42,7 @@ def peer_is_gone(error: BaseException) -> bool:
     if isinstance(error, PeerFailedError):
         return True
     if not isinstance(error, RuntimeError) or out_of_memory(error):
+        return False
+    if isinstance(error, dist.DistBackendError) and MISUSE.search(str(error)):
         return False
     return isinstance(error, dist.DistError) or TRANSPORT.search(str(error)) is not None

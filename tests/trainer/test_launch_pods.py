@@ -11,6 +11,7 @@ import pytest
 
 from tests.trainer.helpers import change, fingerprint
 from tests.trainer.pods import Job, command_of, pytorchjob, trainjob, two_pods
+from tests.trainer.test_resume import launch_two
 from trainer import checkpoint
 from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
@@ -66,15 +67,11 @@ def trained_to(run: RunFile, step: int, job: Job) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFile, dict[str, str]]:
-    """Return a run of two pods, and the fingerprint of its end when nothing happens to it."""
+    """Return a run of two processes, and the fingerprint of its end when nothing happens to it."""
     folder = tmp_path_factory.mktemp("undisturbed")
     run = change(None, *SETTINGS, f"storage.path={folder / 'runs'}", f"storage.data={folder / 'data'}")
-    job = two_pods(folder, write(run, folder / "run.yml"), operator=trainjob).start()
-    try:
-        assert job.run() == 0, job.logs()
-        assert job.exits == []
-    finally:
-        job.end()
+    for process in launch_two(write(run, folder / "run.yml")):
+        assert process.wait(120) == 0
     return run, fingerprint(RunDirectory.of(run).checkpoints)
 
 

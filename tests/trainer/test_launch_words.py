@@ -61,6 +61,10 @@ def test_a_bug_is_not_taken_for_one(bug: Callable[[], None]) -> None:
     assert not peer_is_gone(raised.value)
 
 
+def test_a_network_library_that_is_used_wrongly_is_no_lost_peer() -> None:
+    assert not peer_is_gone(dist.DistBackendError("NCCL error: invalid usage. Duplicate GPU detected: rank 0 and 1"))
+
+
 def test_memory_that_ran_out_is_no_lost_peer_even_when_the_network_library_says_so() -> None:
     for error in (
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
