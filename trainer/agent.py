@@ -45,8 +45,8 @@ NOISY = (
 """Loggers that tell again what a worker has said, and warn of what is expected here."""
 STALL = "TRM_STALL_SECONDS"
 """Tells workers how long a collective may take."""
-STACKS_SECONDS = 1.0
-"""How long workers get to print their stacks."""
+STACKS_SECONDS = 0.5
+"""How long each worker gets to print its stacks."""
 NEWS_SECONDS = 3.0
 """How long the first machine waits for another one to say why it left."""
 NEWS_EVERY = 1.0
@@ -144,11 +144,11 @@ class Agent(LocalElasticAgent):
             return
         text = "; ".join(f"local process {rank} {what}" for rank, what in found.items())
         say(f"stalled for {limit:g} s: {text}; the stacks of all processes here follow")
-        for number in (signal.SIGUSR1, signal.SIGKILL):
+        for number, seconds in ((signal.SIGUSR1, STACKS_SECONDS), (signal.SIGKILL, 0.0)):
             for pid in workers.pids().values():
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
-            time.sleep(STACKS_SECONDS if number == signal.SIGUSR1 else 0)
+                time.sleep(seconds)  # one after the other, or their lines mix
         raise EndedError(Words(RETRY, "Stalled", f"for {limit:g} s {text}"))
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
