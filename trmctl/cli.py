@@ -15,40 +15,50 @@ from trmkit import __version__
 if TYPE_CHECKING:
     from trmctl.cluster import Opener
 
-COMMANDS = {
-    "init": "Write a first run file, with comments.",
-    "validate": "Check a run file; say everything that is wrong with it at once.",
-    "explain": "Say what a key of the run file means, and what it may be.",
-    "schema": "Print the JSON schema of the run file, for editors.",
-    "run": "Build, train, evaluate and report here; go on where it stopped.",
-    "render": "Print the Kubernetes objects of a run.",
-    "submit": "Hand a run to a cluster.",
-    "resubmit": "Hand a run of the cluster in again.",
-    "sweep": "Train a run file at every point of a grid, and compare.",
-    "doctor": "Check everything that a run needs of a cluster.",
-    "predict": "Answer a Sudoku, a maze or an ARC task with a trained model.",
-    "data": "List, show and preview built data sets.",
-    "describe": "Show the model of a run file: parts, sizes, what a step costs.",
-    "evaluate": "Score a checkpoint of a run again, in whole or in part.",
-    "report": "Make the report page of a run again.",
-    "compare": "Put runs side by side.",
-    "list": "List the runs in a cluster and in a store.",
-    "show": "Show a run in a store: state, origin, checkpoints.",
-    "fetch": "Bring a run from a store, verified.",
-    "diff": "Show the keys in which two runs differ.",
-    "gc": "Remove from a store what never finished.",
-    "status": "Show a run in a cluster on one screen.",
-    "logs": "Print what a run in a cluster says.",
-    "watch": "Draw the curves of a run in a cluster as it trains.",
-    "why": "Say why a run in a cluster does not train.",
-    "pause": "Have a run in a cluster save and give back its machines.",
-    "resume": "Have a paused run go on where it was.",
-    "cancel": "End a run in a cluster; what it has stored stays.",
-    "delete": "Remove a run, or all that are over, from a cluster.",
-    "exec": "Run a command in a pod of a run.",
-    "completion": "Print what makes a shell complete commands and runs.",
+SECTIONS = {
+    "Run files": {
+        "init": "Write a first run file, with comments.",
+        "validate": "Check a run file; say everything that is wrong with it at once.",
+        "explain": "Say what a key of the run file means, and what it may be.",
+        "schema": "Print the JSON schema of the run file, for editors.",
+        "describe": "Show the model of a run file: parts, sizes, what a step costs.",
+        "diff": "Show the keys in which two runs differ.",
+    },
+    "On this machine": {
+        "run": "Build, train, evaluate and report here; go on where it stopped.",
+        "predict": "Answer a Sudoku, a maze or an ARC task with a trained model.",
+        "evaluate": "Score a checkpoint of a run again, in whole or in part.",
+        "report": "Make the report page of a run again.",
+        "compare": "Put runs side by side.",
+        "data": "List, show and preview built data sets.",
+    },
+    "In a cluster": {
+        "doctor": "Check everything that a run needs of a cluster.",
+        "render": "Print the Kubernetes objects of a run.",
+        "submit": "Hand a run to a cluster.",
+        "sweep": "Train a run file at every point of a grid, and compare.",
+        "list": "List the runs in a cluster and in a store.",
+        "status": "Show a run in a cluster on one screen.",
+        "logs": "Print what a run in a cluster says.",
+        "watch": "Draw the curves of a run in a cluster as it trains.",
+        "why": "Say why a run in a cluster does not train.",
+        "pause": "Have a run in a cluster save and give back its machines.",
+        "resume": "Have a paused run go on where it was.",
+        "cancel": "End a run in a cluster; what it has stored stays.",
+        "resubmit": "Hand a run of the cluster in again.",
+        "delete": "Remove a run, or all that are over, from a cluster.",
+        "exec": "Run a command in a pod of a run.",
+    },
+    "In a store": {
+        "show": "Show a run in a store: state, origin, checkpoints.",
+        "fetch": "Bring a run from a store, verified.",
+        "gc": "Remove from a store what never finished.",
+    },
+    "Shells": {"completion": "Print what makes a shell complete commands and runs."},
 }
 """Every command: `trmctl/commands/<name>.py` holds it as `command`. The line is its short help."""
+
+COMMANDS = {name: text for commands in SECTIONS.values() for name, text in commands.items()}
 
 
 class Commands(click.Group):
@@ -67,8 +77,9 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()), col_max=12)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
