@@ -8,7 +8,12 @@ CRDS := $(wildcard ../shared/crds)
 PACKAGES := trmkit trainer trmctl workflows
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full lint bench docs clean
+BUILDER ?= $(shell command -v docker || command -v buildah)
+BASE ?= python:3.11-slim-bookworm
+TORCH ?= cpu
+COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' trmkit/__init__.py)
+.PHONY: help setup demo test test-full lint bench image lock docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,9 +43,19 @@ lint: setup  ## Check style, types, imports, sizes and generated files
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/check_sizes.py $(PACKAGES) tests tools docs benchmarks
 	$(BIN)/python -m docs.generate --check
+	$(BIN)/hadolint Dockerfile
 
 bench: setup  ## Run every benchmark and print its figures
 	@for script in $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+image:  ## Build the images trm:latest and trmctl:latest with docker or buildah; TORCH=cuda, BASE=image@digest
+	@test -n "$(BUILDER)" || { echo "neither docker nor buildah is installed" >&2; exit 1; }
+	for target in trainer trmctl; do $(BUILDER) build $(BUILD_OPTIONS) --target $$target \
+	  --build-arg BASE=$(BASE) --build-arg TORCH=$(TORCH) --build-arg COMMIT=$(COMMIT) --build-arg VERSION=$(VERSION) \
+	  -t $$(test $$target = trainer && echo trm || echo trmctl):latest . || exit 1; done
+
+lock: setup  ## Write requirements/*.txt, what the images install, from constraints.txt
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tools.lock
 
 docs: setup  ## Write the generated pages and templates again
 	$(BIN)/python -m docs.generate
