@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+WRAPPED_ROWS = 200
+"""Of longer tables cells are not wrapped on a terminal: rich takes milliseconds for a row."""
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -25,10 +28,29 @@ def data(value: dict[str, Any], form: str) -> None:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table. Off a terminal nothing is cut, wrapped or coloured."""
+    cells = [[plain(cell) for cell in row] for row in rows]
+    lines = aligned([header, *cells])
     printer = console()
+    fits = all(len(line) <= printer.width for line in lines)
+    if not any("\n" in cell for row in cells for cell in row) and (fits or len(rows) > WRAPPED_ROWS):
+        click.echo(click.style(lines[0], bold=True) if printer.color_system else lines[0])
+        for line in lines[1:]:
+            click.echo(line)
+        return
     with printer.capture() as capture:
         printer.print(tabled(header, rows))
     click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines, their cells below each other."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def console() -> "Console":
