@@ -30,7 +30,8 @@ ASK_WHY = 15.0
 LAST_LINES = 10.0
 """Seconds that readers have for what is left of a log when the run is over."""
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright_magenta", "bright_green")
-Line = tuple[int, str]
+Line = tuple[str, int, str]
+"""What is put before it, the rank, the text."""
 
 
 def follow(
@@ -91,7 +92,7 @@ class Following:
         self._since = since
         self._readers: dict[str, Reader] = {}
         self._lines: queue.SimpleQueue[Line] = queue.SimpleQueue()
-        self._uids: dict[int, str] = {}
+        self._uids: dict[str, str] = {}
         self._said = ""
         self._asked: float | None = None
 
@@ -146,10 +147,10 @@ class Following:
     def _attach(self, pods: Sequence[Object], now: float) -> None:
         """Read the logs of pods that have one, and go on where a connection was lost."""
         for pod in self._wanted(pods):
-            uid, rank = p.uid(pod), p.rank(pod)
-            if self._uids.get(rank, uid) != uid:
-                self._say(f"rank {rank} is started again, in a new pod")
-            self._uids[rank] = uid
+            uid, mark = p.uid(pod), p.mark(pod)
+            if self._uids.get(mark, uid) != uid:
+                self._say(f"{mark} is started again, in a new pod")
+            self._uids[mark] = uid
             known = self._readers.get(uid)
             if p.has_started(pod) and (known is None or known.lost(p.is_running(pod))):
                 self._readers[uid] = Reader(self._cluster, pod, self._job.namespace, self._lines, known, self._since)
@@ -168,11 +169,15 @@ class Following:
             self._say(f"{self._job.name}: failed{reason}; trmctl why {self._job.name} says more")
 
     def _drain(self) -> None:
-        several = self._ranks is None or len(self._ranks) > 1
+        several = self._ranks is None or len(self._ranks) > 1 or len(self._uids) > 1
         while not self._lines.empty():
-            rank, text = self._lines.get()
-            mark = click.style(f"[rank {rank}] ", fg=COLOURS[rank % len(COLOURS)]) if several else ""
-            self._write(mark + plain(text))
+            mark, rank, text = self._lines.get()
+            self._write((coloured(mark, rank) if several else "") + plain(text))
+
+
+def coloured(mark: str, rank: int) -> str:
+    """Return what is put before a line; the terminal, or its absence, decides on the colour."""
+    return click.style(f"[{mark}] ", fg=COLOURS[rank % len(COLOURS)])
 
 
 class Reader(threading.Thread):
@@ -207,12 +212,12 @@ class Reader(threading.Thread):
                 stamp = sortable(stamp)
                 if stamp > self._after:
                     self.last, self._heard = stamp, time.monotonic()
-                    self._lines.put((p.rank(self._pod), text))
+                    self._lines.put((p.mark(self._pod), p.rank(self._pod), text))
         except (ClusterNotReadyError, ClusterMissingError, ClusterUnreachableError):
             return
         except ClusterForbiddenError as error:
             self._refused = True
-            self._lines.put((p.rank(self._pod), f"[the log cannot be read: {error.message}]"))
+            self._lines.put((p.mark(self._pod), p.rank(self._pod), f"[the log cannot be read: {error.message}]"))
 
     def lost(self, running: bool) -> bool:
         """Say whether it ended before the container did; then another one has to go on."""

@@ -35,6 +35,12 @@ def rank(pod: Object) -> int:
     return next((int(labels[name]) for name in RANKS if str(labels.get(name, "")).isdigit()), 0)
 
 
+def mark(pod: Object) -> str:
+    """Return what to put before the pod's lines: `rank N`, or in a workflow the name of its step."""
+    step = (about(pod).get("annotations") or {}).get("workflows.argoproj.io/node-name")
+    return str(step).rpartition(".")[2] if step else f"rank {rank(pod)}"
+
+
 def about(body: Object) -> dict[str, Any]:
     """Return the metadata of an object."""
     return body.get("metadata") or {}

@@ -7,7 +7,7 @@ import click
 from trmctl import jobs
 from trmctl import pods as p
 from trmctl.cluster import Cluster
-from trmctl.follow import COLOURS
+from trmctl.follow import coloured
 from trmctl.jobs import Job
 from trmctl.output import plain, talk
 from trmkit.errors import ClusterMissingError, ClusterNotReadyError
@@ -25,12 +25,12 @@ def print_logs(
         raise ClusterMissingError(f"{job.name}: no pod to read; {there}", next=advice)
     printed = 0
     for pod in wanted:
-        mark = click.style(f"[rank {p.rank(pod)}] ", fg=COLOURS[p.rank(pod) % len(COLOURS)]) if len(wanted) > 1 else ""
+        mark = coloured(p.mark(pod), p.rank(pod)) if len(wanted) > 1 else ""
         where = p.name(pod), p.container(pod), job.namespace
         try:
             for line in cluster.log(*where, previous=previous, since=since, tail=tail):
                 click.echo(mark + plain(line))
             printed += 1
         except (ClusterNotReadyError, ClusterMissingError) as error:
-            talk(f"rank {p.rank(pod)}: {error.message}")
+            talk(f"{p.mark(pod)}: {error.message}")
     return 0 if printed else ClusterMissingError.exit_code

@@ -1,5 +1,6 @@
 """What the commands on runs in a cluster share: the argument, its completion, ranks, waiting."""
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,10 +41,10 @@ def ranks(text: str) -> list[int] | None:
         return None
     found: list[int] = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not first.isdigit() or (last and not last.isdigit()):
+        match = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", part)
+        if not match:
             raise click.BadParameter(f"{text!r} is neither 'all' nor ranks as in 0,3-5")
-        found += range(int(first), int(last or first) + 1)
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
     return sorted(set(found))
 
 

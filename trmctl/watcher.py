@@ -75,7 +75,7 @@ class Watcher:
     def _add(self, points: list[Point], step: float, value: float | None) -> None:
         if value is None or value != value or (points and points[-1][0] == step):
             return
-        while points and points[-1][0] > step:  # it went back to a checkpoint
+        while points and points[-1][0] >= step:  # it went back to a checkpoint
             points.pop()
         points.append((step, value))
         if len(points) > KEPT:
