@@ -1,6 +1,7 @@
 """Requests to an API server: with timeouts, asked again where that may help, answers in one piece or line by line."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -167,7 +168,7 @@ def parsed(text: str, doing: str) -> dict[str, Any]:
 def short(problem: Exception) -> str:
     """Return why there was no answer, without the client's wrapping."""
     text = str(getattr(problem, "reason", None) or problem)
-    return text.rpartition(">: ")[2] or type(problem).__name__
+    return re.sub(r"^(<[^>]*>|HTTPS?Connection(Pool)?\([^)]*\)): ", "", text) or type(problem).__name__
 
 
 def _answer(response: Any, content: bytes) -> Answer:

@@ -274,7 +274,10 @@ class KubeCluster:
             said = getattr(problem, "resp_body", None) or str(problem).encode()
             answer = Answer(getattr(problem, "status_code", 0), bytes(said).decode(errors="replace"), {})
             raise error(answer, f"run in {pod}") from problem
-        return connect(socket, tty)
+        try:
+            return connect(socket, tty)
+        finally:
+            socket.close()
 
     def server(self) -> tuple[str, float]:
         """Return the API server's version and how many seconds its clock is ahead of ours."""

@@ -57,6 +57,9 @@ class State:
         return 6 if self.reason in p.RETRYABLE | {"ReachedMaxRestarts"} else 1
 
 
+NOT_TAKEN_UP = State(Phase.PENDING, "NotTakenUp", "its operator has not taken it up, or cannot make its pods")
+
+
 def state_of(job: Object, pods: Sequence[Object] | None = None, workload: Object | None = None) -> State:
     """Return the state of a job of any kind; `pods` None: they are not known. `workload`: Kueue's, if there is one."""
     if p.about(job).get("deletionTimestamp"):
@@ -81,8 +84,7 @@ def pytorchjob(job: Object, pods: Sequence[Object] | None, workload: Object | No
     if "Running" in true:
         return together(_with(Phase.RUNNING, true["Running"]), pods, wanted)
     if not true:
-        message = "the operator has not taken it up, or cannot make its pods"
-        return together(State(Phase.PENDING, "NotTakenUp", message), pods, wanted)
+        return together(NOT_TAKEN_UP, pods, wanted)
     return together(_with(Phase.PENDING, true.get("Created") or {}), pods, wanted)
 
 
@@ -104,7 +106,7 @@ def trainjob(job: Object, pods: Sequence[Object] | None, workload: Object | None
         return State(Phase.RESTARTING, "JobFailed", "its pods are made again")
     if any(one.get("active") for one in counts):
         return together(State(Phase.STARTING), pods, wanted)
-    return together(State(Phase.PENDING), pods, wanted)
+    return together(State(Phase.PENDING) if counts else NOT_TAKEN_UP, pods, wanted)
 
 
 def workflow(job: Object, pods: Sequence[Object] | None, workload: Object | None) -> State:
@@ -118,6 +120,8 @@ def workflow(job: Object, pods: Sequence[Object] | None, workload: Object | None
         return State(Phase.STOPPING, str(spec["shutdown"]), message, since)
     if spec.get("suspend"):
         return State(Phase.PAUSED, "Suspended", message, since)
+    if not phase:
+        return NOT_TAKEN_UP
     return State(Phase.RUNNING if phase == "Running" else Phase.PENDING, "", message, since)
 
 

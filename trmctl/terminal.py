@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-STDIN, STDOUT, STDERR, RESIZE = 0, 1, 2, 4
+from trmkit.errors import ClusterUnreachableError
+
+STDIN, STDOUT, STDERR, STATUS, RESIZE = range(5)
 
 
 def connect(socket: Any, tty: bool) -> int:
-    """Copy between this terminal and the channels of a command (`WSClient`) until it ends; return its exit code."""
+    """Copy between this terminal and the channels of a command (`WSClient`) until it ends; return its exit code.
+
+    ClusterUnreachableError: the connection was lost before it ended.
+    """
     with _raw(tty):
         if tty:
             columns, lines = os.get_terminal_size()
@@ -21,12 +26,19 @@ def connect(socket: Any, tty: bool) -> int:
             if listening:
                 listening = _forward(socket)
             socket.update(timeout=0.05 if listening else 1)
-            for channel, stream in ((STDOUT, sys.stdout), (STDERR, sys.stderr)):
-                while socket.peek_channel(channel):
-                    stream.buffer.write(_bytes(socket.read_channel(channel)))
-                    stream.flush()
+            _print(socket)
+        _print(socket)
+    if not socket.peek_channel(STATUS):
+        raise ClusterUnreachableError("the connection to the container was lost", next="run the command again")
     code: int = socket.returncode
     return code
+
+
+def _print(socket: Any) -> None:
+    for channel, stream in ((STDOUT, sys.stdout), (STDERR, sys.stderr)):
+        while socket.peek_channel(channel):
+            stream.buffer.write(_bytes(socket.read_channel(channel)))
+            stream.flush()
 
 
 def _forward(socket: Any) -> bool:

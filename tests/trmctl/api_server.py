@@ -46,6 +46,8 @@ class ApiServer:
         self.backend = backend or FakeCluster()
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []
+        self.headers: dict[str, str] = {}
+        """Of the last request."""
         self.events: list[tuple[int, Kind, str, Object]] = []
         """Version, kind, type and object of every change, for watches."""
         self.compacted = 0
@@ -111,6 +113,7 @@ def serve(server: ApiServer, request: BaseHTTPRequestHandler) -> None:
     body = json.loads(request.rfile.read(length) or b"null")
     with server.lock:
         server.requests.append((request.command, request.path))
+        server.headers = {name.title(): value for name, value in request.headers.items()}
         fault = next(
             (f for f in server.faults if f.method == request.command and re.search(f.where, request.path)), None
         )

@@ -1,7 +1,6 @@
 """The parts that commands on a cluster are made of: profiles, curves, endings, the terminal."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -17,7 +16,6 @@ from trmctl.follow import follow
 from trmctl.profiles import Profile, profile
 from trmctl.progress import attempts, parse, stored
 from trmctl.runs_in_cluster import ranks
-from trmctl.terminal import connect
 from trmctl.times import duration
 from trmctl.watcher import Watcher, screen
 from trmkit.errors import ClusterForbiddenError, SpecError
@@ -222,34 +220,3 @@ def test_a_log_that_may_not_be_read_is_said_once() -> None:
     lines: list[str] = []
     follow(cluster, jobs.find(cluster, "demo"), lambda text: None, write=lines.append, wait=cluster.wait)
     assert lines == ['[the log cannot be read: cannot get resource "pods/log"]']
-
-
-class Socket:
-    """The client's end of a command in a container, of which this is all that is used."""
-
-    def __init__(self, said: list[tuple[int, bytes]]) -> None:
-        self._said = said
-        self.returncode = 3
-
-    def is_open(self) -> bool:
-        return bool(self._said)
-
-    def update(self, timeout: float) -> None:
-        pass
-
-    def peek_channel(self, channel: int) -> bool:
-        return bool(self._said) and self._said[0][0] == channel
-
-    def read_channel(self, channel: int) -> bytes:
-        return self._said.pop(0)[1]
-
-    def write_channel(self, channel: int, data: Any) -> None:
-        pass
-
-
-def test_a_command_in_a_container_speaks_on_both_streams_and_ends_with_its_code(
-    capfdbinary: pytest.CaptureFixture[bytes],
-) -> None:
-    assert connect(Socket([(1, b"out\xff"), (2, b"err"), (1, b"more")]), False) == 3
-    printed = capfdbinary.readouterr()
-    assert (printed.out, printed.err) == (b"out\xffmore", b"err")

@@ -330,6 +330,8 @@ def test_a_kubeconfig_says_where_and_who(server: ApiServer, tmp_path: Path, monk
     assert open_cluster("other").namespace == "default"
     assert open_cluster("other", "mine").namespace == "mine"
     assert cluster.get(PYTORCHJOB, "none") is None
+    assert server.headers["Authorization"] == "Bearer canary-token"
+    assert server.headers["User-Agent"].startswith("trmctl/")
     with pytest.raises(ClusterNotConfiguredError) as raised:
         open_cluster("nowhere")
     assert "nowhere" in str(raised.value)

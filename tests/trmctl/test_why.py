@@ -146,12 +146,13 @@ def test_pods_that_cannot_be_made_leave_only_an_event(reason: str, message: str,
 
 
 def test_a_job_that_nobody_takes_up_means_that_the_operator_is_down_but_not_at_once() -> None:
-    cluster = FakeCluster()
-    add_job(cluster, JOB)
-    assert findings(cluster) == []
-    cluster.now += 60
-    found = first(cluster)
-    assert (found.title, "operator is down" in found.next) == ("nobody has taken it up", True)
+    for add in (add_job, add_trainjob, lambda cluster: add_workflow(cluster, "")):
+        cluster = FakeCluster()
+        add(cluster)
+        assert findings(cluster) == []
+        cluster.now += 60
+        found = first(cluster)
+        assert (found.title, "operator is down" in found.next) == ("nobody has taken it up", True)
 
 
 def test_a_volume_that_cannot_be_mounted_is_told_by_the_pods_event_alone() -> None:
