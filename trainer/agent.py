@@ -325,10 +325,10 @@ def worst(failed: ChildFailedError, agency: Path | None, killed_for_memory: int)
     if spoken:
         return spoken[0]
     rank = next(rank for rank, one in codes.items() if one == code)
-    if code == 128 + signal.SIGKILL:
-        memory = killed_for_memory > 0
-        message = f"local process {rank} was killed" + (", because the pod ran out of memory" if memory else "")
-        return Words(code, OUT_OF_MEMORY if memory else "Killed", message)
+    if code == 128 + signal.SIGKILL and killed_for_memory:
+        return Words(code, OUT_OF_MEMORY, f"local process {rank} was killed, because the pod ran out of memory")
+    if code > 128 and code != RETRY:  # NCCL aborts a process whose peer is gone
+        return Words(code, "Killed", f"local process {rank} was ended by signal {code - 128}")
     reason = {2: "Config", RETRY: "PeerLost"}.get(code, "Failed")
     return Words(code, reason, f"local process {rank} ended with exit code {code}")
 

@@ -87,7 +87,7 @@ def failure(local_rank: int, code: int) -> ProcessFailure:
         ((-15, 143), 143, "PeerLost"),
         ((2, 143), 2, "Config"),
         ((-9, 1), 1, "Failed"),
-        ((-6, 143), 134, "Failed"),
+        ((-6, 143), 134, "Killed"),
     ],
 )
 def test_the_code_of_a_failure_that_will_come_again_wins(codes: tuple[int, int], expected: int, reason: str) -> None:
