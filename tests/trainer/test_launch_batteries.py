@@ -114,7 +114,7 @@ def test_fifty_requests_to_leave_are_met_with_a_whole_checkpoint(
     file = write(run, tmp_path / "run.yml")
     seconds, steps, early = [], [], 0
     for index in range(50):
-        job = Job(tmp_path, command_of(file), pytorchjob(1, free_port()), processes=2).start()
+        job = Job(tmp_path, command_of(file), pytorchjob(1, free_port())).start()
         try:
             if index % 5:
                 step = last_step(run)
@@ -125,17 +125,18 @@ def test_fifty_requests_to_leave_are_met_with_a_whole_checkpoint(
                 time.sleep(chance.uniform(0, 8))
             at = time.monotonic()
             job.pods[0].process.send_signal(signal.SIGTERM)
-            assert job.wait(60) == [143], job.logs()
+            (code,) = job.wait(60)
             seconds.append(time.monotonic() - at)
+            assert code in (143, -signal.SIGTERM), job.logs()  # before Python runs, which a container calls 143 too
+            assert seconds[-1] <= 10, job.logs()
         finally:
             job.end()
         found = checkpoint.newest(root)
         steps.append(0 if found is None else found.step)
-        assert job.pods[0].last_words()["reason"] == "Preempted"
+        assert code < 0 or job.pods[0].last_words()["reason"] == "Preempted"
     there = newest_in_store(run, tmp_path / "fetched")
     assert steps == sorted(steps)
     assert there == steps[-1]
-    assert max(seconds) <= 10
     with capsys.disabled():
         print(f"\n50 requests, {early} at any moment of the start: left after {max(seconds):.1f} s at most")
         print(f"mean {sum(seconds) / 50:.1f} s; step {steps[-1]} here, {there} in the store")
