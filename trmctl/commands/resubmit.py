@@ -7,6 +7,7 @@ import click
 from trmctl.options import Place, cluster_options
 from trmctl.output import talk
 from trmctl.stores import PATIENCE
+from trmctl.times import duration
 
 if TYPE_CHECKING:
     from trmctl.cluster import Cluster
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", type=click.Choice(["client", "server"]), help="Change nothing.")
 @click.option("--follow", is_flag=True, help="Follow it to its end; the exit code says how it ended.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer; the run goes on.")
+@click.option("--timeout", type=duration, metavar="DURATION", help="Wait no longer; the run goes on.")
 @cluster_options
 def command(
     run: str,

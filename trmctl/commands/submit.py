@@ -12,6 +12,7 @@ import click
 
 from trmctl.options import Place, cluster_options, run_file_options
 from trmctl.output import data, plain, talk
+from trmctl.times import duration
 
 if TYPE_CHECKING:
     from trmctl.cluster import Cluster
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--if-exists", type=click.Choice(["adopt", "fail", "replace"]), default="adopt", show_default=True)
 @click.option("--wait", is_flag=True, help="Wait until the run is over; the exit code says how it ended.")
 @click.option("--follow", is_flag=True, help="Wait, and show the log of the first worker meanwhile.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer; the run goes on.")
+@click.option("--timeout", type=duration, metavar="DURATION", help="Wait no longer; the run goes on.")
 @click.option(
     "--on-signal",
     type=click.Choice(["leave", "delete"]),
@@ -61,7 +62,7 @@ def command(
     Example:
       trmctl submit -c run.yaml --set cluster.nodes=2 --follow
       trmctl submit -c run.yaml --dry-run server
-      trmctl submit -c run.yaml --pipeline --wait --timeout 7200
+      trmctl submit -c run.yaml --pipeline --wait --timeout 2h
     """
     from trmctl import submission as s
     from trmkit.spec.load import load

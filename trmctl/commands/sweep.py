@@ -6,6 +6,7 @@ import click
 
 from trmctl.options import Place, cluster_options, run_file_options
 from trmctl.output import table, talk
+from trmctl.times import duration
 
 
 @click.command("sweep")
@@ -17,7 +18,7 @@ from trmctl.output import table, talk
 @click.option("--dry-run", type=click.Choice(["client", "server"]), help="Change nothing.")
 @click.option("--if-exists", type=click.Choice(["adopt", "fail", "replace"]), default="adopt", show_default=True)
 @click.option("--follow", is_flag=True, help="Follow it to its end; the exit code says how it ended.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer; the runs go on.")
+@click.option("--timeout", type=duration, metavar="DURATION", help="Wait no longer; the runs go on.")
 @cluster_options
 def command(
     config: str, overrides: tuple[str, ...], grid: tuple[str, ...], parallel: int, here: bool, yes: bool,
