@@ -6,6 +6,7 @@ with a table of another length. Legend: `N` puzzle identifiers, `W` width of the
 """
 
 import json
+import re
 from pathlib import Path
 
 from torch import Tensor
@@ -19,9 +20,20 @@ from trainer.models.base import SparseEmbedding
 from trainer.progress import say
 from trainer.state import TrainState, load_weights
 from trmkit.errors import CheckpointError
-from trmkit.store.layout import RunDirectory
+from trmkit.store.fetch import Fetch
+from trmkit.store.layout import CHECKPOINTS, RunDirectory
 from trmkit.store.local import sha256, write_whole
 from trmkit.store.manifest import MANIFEST
+from trmkit.store.open import open_store
+from trmkit.store.publish import checkpoints
+from trmkit.store.retry import persist
+from trmkit.store.take import Wanted, take_checkpoints, take_files
+
+ADDRESS = re.compile(
+    r"(?P<store>s3://.+)/(?P<name>[a-z][-a-z0-9]*)/(?P<id>[0-9a-f]{8})"
+    r"(?:/checkpoints/step_(?P<step>\d{8,12})(?:-[0-9a-f]{12})?)?"
+)
+"""Address of a run in a store, or of one of its checkpoints."""
 
 
 def start_from_another(state: TrainState, directory: RunDirectory) -> None:
@@ -32,7 +44,7 @@ def start_from_another(state: TrainState, directory: RunDirectory) -> None:
     path = state.run.train.init_from
     if path is None:
         return
-    known = find_known(Path(path))
+    known = find_known(brought(path, state))
     ours, theirs = state.run.model.family, known.run.model.family
     if ours != theirs:
         raise CheckpointError(
@@ -54,6 +66,30 @@ def start_from_another(state: TrainState, directory: RunDirectory) -> None:
             note_start(directory, known.checkpoint)
             rows = f"; {taken:,} of {len(names) - 1:,} named rows of the table taken over" if len(names) > 1 else ""
             say(f"started from step {known.checkpoint.step} of {known.directory.root}{rows}")
+
+
+def brought(path: str, state: TrainState) -> Path:
+    """Return the folder that `train.init_from` means, on this machine; what is in a store is brought first, verified.
+
+    StoreError: it is not there. CheckpointError: it is the address of neither a run nor a checkpoint.
+    """
+    if "://" not in path:
+        return Path(path)
+    match = ADDRESS.fullmatch(path.rstrip("/"))
+    if match is None:
+        raise CheckpointError(f"{path}: is not s3://bucket/prefix/NAME/ID", next="correct train.init_from")
+    storage = state.run.storage.model_copy(update={"remote": match["store"]})
+    key, target = f"{match['name']}/{match['id']}", Path(storage.path) / match["name"] / match["id"]
+    with state.world.together():
+        if state.world.local_rank == 0:
+            store = open_store(storage)
+            fetch = Fetch(store, 60 * storage.patience_minutes)
+            take_files(fetch, key, target)
+            known = persist(lambda: checkpoints(store, f"{key}/{CHECKPOINTS}"), fetch.seconds)
+            wanted = Wanted("step", int(match["step"])) if match["step"] else Wanted("last")
+            for line in take_checkpoints(fetch, known, target, wanted):
+                say(line)
+    return target / CHECKPOINTS / f"step_{match['step']}" if match["step"] else target
 
 
 def extended_table(old: Tensor, known: Known, names: list[str]) -> tuple[Tensor, int]:

@@ -1,5 +1,6 @@
 """A run that starts from another one: what is taken over, what stands still at first, and what is written down."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -197,3 +198,27 @@ def test_a_damaged_checkpoint_is_refused(small_run: RunFile) -> None:
 def test_freezing_all_there_is_is_refused(small_run: RunFile) -> None:
     with pytest.raises(SpecError, match="there is no puzzle table to learn"):
         change(small_run, "model.puzzle_emb_ndim=0", "model.puzzle_emb_len=0", "train.freeze.trunk_steps=5")
+
+
+@pytest.mark.parametrize("which", ["run", "checkpoint"])
+def test_a_run_starts_from_another_ones_weights_in_a_store(
+    arc_run: Callable[..., RunFile], s3: str, tmp_path: Path, which: str
+) -> None:
+    stored = (f"storage.remote={s3}",)
+    old = arc_run("a", "b", keys=stored)
+    train_alone(old)
+    directory = RunDirectory.of(old)
+    address = f"{s3}/{directory.root.parent.name}/{directory.root.name}"
+    if which == "checkpoint":
+        manifest = (directory.checkpoints / f"step_{STEPS:08d}" / "manifest.json").read_bytes()
+        address += f"/checkpoints/step_{STEPS:08d}-{hashlib.sha256(manifest).hexdigest()[:12]}"
+    before = weights(old, STEPS, "ema")
+    keys = (f"train.init_from={address}", f"storage.path={tmp_path / 'elsewhere'}")
+    new = arc_run("a", "b", keys=(*keys, f"train.freeze.trunk_steps={FROZEN}"))
+    train_alone(new)
+    assert equal(weights(new, 1, "ema") | {TABLE: before[TABLE]}, before)
+
+
+def test_an_address_that_is_no_run_is_refused(arc_run: Callable[..., RunFile]) -> None:
+    with pytest.raises(CheckpointError, match=r"s3://bucket/prefix/NAME/ID"):
+        train_alone(arc_run("a", keys=("train.init_from=s3://bucket/only",)))

@@ -71,7 +71,8 @@ class TrainSection(Section):
 
     init_from: str | None = None
     """Start from the weights of another run (their average, if it has one): its run directory, for its last checkpoint,
-    or the folder of a checkpoint in it. The puzzle table is taken over name by name. Null: random weights."""
+    or the folder of a checkpoint in it; or the address of either in a store. The puzzle table is taken over name by
+    name. Null: random weights."""
 
     freeze: Freeze = Freeze()
     """What learns later than the rest."""
