@@ -278,6 +278,7 @@ class KubeCluster:
             return connect(socket, tty)
         finally:
             socket.close()
+            socket.sock.shutdown()  # closing leaves it open when the other side closed first
 
     def server(self) -> tuple[str, float]:
         """Return the API server's version and how many seconds its clock is ahead of ours."""
