@@ -34,7 +34,7 @@ test: setup  ## Run the tests
 
 test-full: setup  ## Run the tests and the long batteries
 	@$(if $(VECTORS),echo "with the reference vectors in $(VECTORS)",echo "without reference vectors: there is no ../shared/vectors")
-	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(if $(CRDS),TRM_CRDS=$(abspath $(CRDS))) $(BIN)/python -m pytest -q -n 2 -m 'not cluster'
+	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(if $(CRDS),TRM_CRDS=$(abspath $(CRDS))) $(BIN)/python -m pytest -q -n 2 -m 'not cluster and not image'
 
 lint: setup  ## Check style, types, imports, sizes and generated files
 	$(BIN)/ruff check .
