@@ -1,10 +1,12 @@
 """What can be done to a run in a cluster: pause, resume, cancel, delete. All may be asked again without harm."""
 
+from contextlib import suppress
+
 from trmctl import jobs
 from trmctl.cluster import CONFIG_MAP, KUEUE_WORKLOAD, PYTORCHJOB, WORKFLOW, Cluster, Object
 from trmctl.jobs import Job
 from trmctl.phase import PAUSED
-from trmkit.errors import ClusterRefusedError
+from trmkit.errors import ClusterMissingError, ClusterRefusedError
 
 
 def pause(cluster: Cluster, job: Job, now: str) -> None:
@@ -49,6 +51,9 @@ def cancel(cluster: Cluster, job: Job, *, now: bool = False) -> bool:
     """
     if job.state().finished:
         return False
+    if job.kind != WORKFLOW:
+        with suppress(ClusterMissingError):  # or Kubernetes would remove it with the job it belongs to
+            cluster.patch(CONFIG_MAP, job.name, {"metadata": {"ownerReferences": None}}, job.namespace)
     if job.kind == WORKFLOW:
         change = {"spec": {"shutdown": "Terminate" if now else "Stop", "suspend": None}}
         cluster.patch(WORKFLOW, job.name, change, job.namespace)

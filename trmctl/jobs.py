@@ -197,6 +197,32 @@ def when(event: Object) -> float | None:
 
 def run_file(cluster: Cluster, job: Job) -> str | None:
     """Return the text of the run's file; None: it is not in the cluster."""
-    found = cluster.get(CONFIG_MAP, job.name, job.namespace)
-    text = ((found or {}).get("data") or {}).get(names.RUN_FILE_KEY)
+    return run_text(cluster, job.name, job.namespace)
+
+
+def run_text(cluster: Cluster, name: str, namespace: str | None = None) -> str | None:
+    """Return the text of the run file that a ConfigMap holds; None: there is none."""
+    return _run_text(cluster.get(CONFIG_MAP, name, namespace))
+
+
+def find_run_text(cluster: Cluster, text: str) -> tuple[str, str | None]:
+    """Return name and run file of a run whose job is gone. ClusterMissingError: its ConfigMap is gone, too."""
+    found = sorted(
+        cluster.list(CONFIG_MAP, labels=names.OURS),
+        key=lambda one: str(p.about(one).get("creationTimestamp", "")),
+        reverse=True,
+    )
+    for config in found:
+        labels = p.about(config).get("labels") or {}
+        run, identity = labels.get(names.NAME, ""), labels.get(names.ID, "")
+        if text in (p.name(config), run, identity, f"{run}/{identity}"):
+            return p.name(config), _run_text(config)
+    raise ClusterMissingError(
+        f"there is no run {text!r} in namespace {cluster.namespace} of {cluster.where}, and no run file of one",
+        next="trmctl list shows the runs; those in a store go on with trmctl fetch and trmctl submit",
+    )
+
+
+def _run_text(config: Object | None) -> str | None:
+    text = ((config or {}).get("data") or {}).get(names.RUN_FILE_KEY)
     return str(text) if text is not None else None

@@ -98,7 +98,7 @@ def test_sigterm_to_process_1_leaves_a_valid_checkpoint_and_143(folder: Path, co
         _, said = running.communicate(timeout=60)
     assert time.monotonic() - asked < 30
     assert running.returncode == 143, said
-    inside = "/work" / pod.checkpoints()[-1].relative_to(folder / "work")
+    inside = Path("/work") / pod.checkpoints()[-1].relative_to(folder / "work")
     check = (
         f"from pathlib import Path; from trainer.checkpoint import verify; print(verify(Path({str(inside)!r})).step)"
     )

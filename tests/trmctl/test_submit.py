@@ -268,6 +268,36 @@ def test_resubmitting_goes_on_with_changes_that_make_no_other_run(trmctl: Run) -
     assert trmctl("resubmit", "nobody", cluster=cluster).code == 4
 
 
+def test_a_run_that_trains_is_not_restarted_by_accident(trmctl: Run) -> None:
+    cluster = FakeCluster()
+    trmctl("submit", cluster=cluster)
+    cluster.edit(PYTORCHJOB, NAME, status={"conditions": running(NAME)})
+    before = len(cluster.mutations)
+    assert trmctl("resubmit", "little", cluster=cluster).code == 2
+    assert len(cluster.mutations) == before
+
+
+def test_a_pipeline_is_handed_in_again_as_a_pipeline(trmctl: Run) -> None:
+    cluster = FakeCluster("team", PYTORCHJOB, WORKFLOW, WORKFLOW_TEMPLATE)
+    cluster.put(WORKFLOW_TEMPLATE, {"metadata": {"name": "trm-pipeline"}})
+    trmctl("submit", "--pipeline", *STORE, cluster=cluster)
+    first = cluster.see(WORKFLOW, f"{NAME}-pipeline")
+    cluster.edit(WORKFLOW, f"{NAME}-pipeline", status={"phase": "Failed"})
+    assert trmctl("resubmit", "little", cluster=cluster).code == 0
+    assert cluster.see(WORKFLOW, f"{NAME}-pipeline")["metadata"]["uid"] != first["metadata"]["uid"]
+
+
+def test_a_run_that_was_cancelled_can_be_handed_in_again(trmctl: Run) -> None:
+    cluster = FakeCluster()
+    trmctl("submit", cluster=cluster)
+    cluster.edit(PYTORCHJOB, NAME, status={"conditions": running(NAME)})
+    assert trmctl("cancel", "little", cluster=cluster).code == 0
+    assert cluster.names(PYTORCHJOB) == []
+    assert cluster.names(CONFIG_MAP) == [NAME]
+    assert trmctl("resubmit", "little", cluster=cluster).code == 0
+    assert cluster.names(PYTORCHJOB) == [NAME]
+
+
 def test_resubmitting_from_a_checkpoint_that_is_not_there_says_which_are(trmctl: Run, tmp_path: Path) -> None:
     cluster = FakeCluster()
     (tmp_path / "store").mkdir()

@@ -45,32 +45,41 @@ def command(
       trmctl resubmit my-run --from-checkpoint best --set train.lr=1e-5
     """
     from trmctl.commands.submit import How, hand_over
-    from trmctl.submission import job_submission
+    from trmctl.submission import job_submission, pipeline_submission
 
     cluster = where.open()
-    wanted = changed(cluster, run, overrides, from_checkpoint)
-    submission = job_submission(cluster, wanted)
-    return hand_over(
-        cluster, submission, How(yes=yes, dry_run=dry_run, if_exists="replace", follow=follow, timeout=timeout)
-    )
+    name, wanted = changed(cluster, run, overrides, from_checkpoint)
+    if "-sweep-" in name.removeprefix(wanted.name):
+        raise click.UsageError(f"{name} is a sweep: trmctl sweep with the same grid goes on with it")
+    make = pipeline_submission if name.endswith("-pipeline") else job_submission
+    how = How(yes, dry_run, "replace", follow, follow, timeout, pause=where.wait)
+    return hand_over(cluster, make(cluster, wanted), how)
 
 
-def changed(cluster: "Cluster", text: str, overrides: tuple[str, ...], which: str | None) -> "RunFile":
-    """Return the run file of a run in the cluster with its changes. ClusterMissingError, StoreError: there is none."""
+def changed(cluster: "Cluster", text: str, overrides: tuple[str, ...], which: str | None) -> tuple[str, "RunFile"]:
+    """Return what a run in the cluster is called, and its changed run file. ClusterMissingError, StoreError: none."""
     from trmctl import jobs
-    from trmkit.errors import ClusterMissingError
+    from trmkit.errors import ClusterConflictError, ClusterMissingError
     from trmkit.spec.load import loads
 
-    job = jobs.find(cluster, text)
-    content = jobs.run_file(cluster, job)
+    try:
+        job = jobs.find(cluster, text)
+    except ClusterMissingError:  # cancelled: the job is gone, and its run file stayed
+        name, content = jobs.find_run_text(cluster, text)
+    else:
+        name, content = job.name, jobs.run_text(cluster, job.name)
+        if not job.state().finished and not overrides and which is None:
+            raise ClusterConflictError(
+                f"{name} is not over: {job.state().phase}", next=f"trmctl cancel {name} --wait first, or change a key"
+            )
     if content is None:
         raise ClusterMissingError(
-            f"the run file of {job.name} is not in the cluster any more",
+            f"the run file of {name} is not in the cluster any more",
             next="trmctl fetch it from the store, then trmctl submit -c its run.yaml",
         )
-    old = loads(content, f"ConfigMap {job.name}")
+    old = loads(content, f"ConfigMap {name}")
     extra = [f"train.init_from={checkpoint(old, which)}"] if which is not None else []
-    return loads(content, f"ConfigMap {job.name}", [*extra, *overrides])
+    return name, loads(content, f"ConfigMap {name}", [*extra, *overrides])
 
 
 def checkpoint(run: "RunFile", which: str) -> str:

@@ -3,6 +3,8 @@
 import json
 import signal
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -77,7 +79,7 @@ def command(
         wanted = s.pipeline_submission(cluster, run, cron)
     else:
         wanted = s.job_submission(cluster, run, backend, *([s.check_stages(stages)] if stages else []))
-    how = How(yes, dry_run, if_exists, wait, follow, timeout, on_signal, outputs, output)
+    how = How(yes, dry_run, if_exists, wait, follow, timeout, on_signal, outputs, output, where.wait)
     return hand_over(cluster, wanted, how)
 
 
@@ -94,6 +96,8 @@ class How:
     on_signal: str = "leave"
     outputs: Path | None = None
     output: str = "name"
+    pause: Callable[[float], None] = time.sleep
+    """Waits so many seconds between two looks."""
 
 
 def hand_over(cluster: "Cluster", wanted: "Submission", how: How) -> int:
@@ -115,7 +119,7 @@ def hand_over(cluster: "Cluster", wanted: "Submission", how: How) -> int:
     if not (how.wait or how.follow):
         talk(f"next: trmctl logs -f {job.name}, trmctl status {job.name}, trmctl why {job.name}")
         return 0
-    code = watch_over(cluster, job, how.follow, how.timeout, how.on_signal)
+    code = watch_over(cluster, job, how)
     leave_outputs(how.outputs, job, code)
     return code
 
@@ -176,7 +180,7 @@ def printed(wanted: "Submission", output: str) -> int:
     return 0
 
 
-def watch_over(cluster: "Cluster", job: "Job", logs: bool, timeout: float | None, on_signal: str) -> int:
+def watch_over(cluster: "Cluster", job: "Job", how: How) -> int:
     """Follow the run to its end; return the exit code. A signal leaves it running, or deletes it."""
     from trmctl.follow import follow
 
@@ -185,10 +189,10 @@ def watch_over(cluster: "Cluster", job: "Job", logs: bool, timeout: float | None
 
     before = signal.signal(signal.SIGTERM, told)
     try:
-        if on_signal == "leave":
-            return follow(cluster, job, talk, timeout=timeout, logs=logs)
+        if how.on_signal == "leave":
+            return follow(cluster, job, talk, timeout=how.timeout, logs=how.follow, wait=how.pause)
         try:
-            code = follow(cluster, job, talk, timeout=timeout, logs=logs, farewell="")
+            code = follow(cluster, job, talk, timeout=how.timeout, logs=how.follow, wait=how.pause, farewell="")
         except SystemExit:
             remove(cluster, job)
             raise

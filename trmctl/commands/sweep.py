@@ -50,7 +50,7 @@ def command(
 
     run = with_profile(load(config, overrides), where)
     cluster = where.open(run.cluster.namespace)
-    how = How(yes, dry_run, if_exists, follow, follow, timeout)
+    how = How(yes, dry_run, if_exists, follow, follow, timeout, pause=where.wait)
     return hand_over(cluster, sweep_submission(cluster, run, wanted, parallel), how)
 
 
