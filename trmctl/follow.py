@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from trmctl import jobs, why
+from trmctl import jobs
 from trmctl import pods as p
 from trmctl.cluster import Cluster, Object
-from trmctl.evidence import gather
+from trmctl.diagnosis import why
+from trmctl.diagnosis.evidence import gather
 from trmctl.jobs import Job
 from trmctl.output import plain
 from trmctl.phase import Phase, State

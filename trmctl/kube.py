@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from trmctl.answers import Answer, error
-from trmctl.api import Api, GoneError, Query, good, parsed
+from trmctl.client.answers import Answer, error
+from trmctl.client.api import Api, GoneError, Query, good, parsed
+from trmctl.client.patience import Patience, Tries
+from trmctl.client.watching import Watching
 from trmctl.cluster import POD, Change, Cluster, Kind, Object
 from trmctl.output import talk
-from trmctl.patience import Patience, Tries
-from trmctl.watching import Watching
 from trmkit.errors import ClusterMissingError, ClusterNotConfiguredError
 from trmkit.render.names import MANAGER, SPEC_HASH
 
@@ -260,8 +260,8 @@ class KubeCluster:
         from kubernetes.stream.ws_client import WSClient, get_websocket_url
         from websocket import WebSocketException
 
+        from trmctl.client.terminal import connect
         from trmctl.cluster import POD
-        from trmctl.terminal import connect
 
         tty = sys.stdin.isatty() and sys.stdout.isatty()
         flags = {"container": container, "stdin": "true", "stdout": "true", "stderr": str(not tty).lower()}

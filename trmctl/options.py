@@ -82,8 +82,8 @@ class Place:
         """Return the cluster for a quick question, which is given up soon: a shell waits for the answer."""
         if self.doors.open_cluster is not None:
             return self.open()
+        from trmctl.client.patience import Patience
         from trmctl.kube import open_cluster
-        from trmctl.patience import Patience
 
         quick = Patience(connect=1.0, read=2.0, total=2.0, contact=1.0, webhook=1.0)
         return open_cluster(self.context, self.namespace or self.profile.namespace, quick)

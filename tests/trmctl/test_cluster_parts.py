@@ -11,13 +11,13 @@ from tests.trmctl.fake_cluster import FakeCluster
 from trmctl import jobs
 from trmctl import pods as p
 from trmctl.cluster import EVENT, POD, PYTORCHJOB
-from trmctl.curves import bars, curve
 from trmctl.follow import follow
 from trmctl.profiles import Profile, profile
 from trmctl.progress import attempts, parse, stored
 from trmctl.runs_in_cluster import ranks
+from trmctl.screens.curves import bars, curve
+from trmctl.screens.watcher import Watcher, screen
 from trmctl.times import duration
-from trmctl.watcher import Watcher, screen
 from trmkit.errors import ClusterForbiddenError, SpecError
 from trmkit.render.names import STORE
 from trmkit.store.folder import FolderStore

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.trmctl.api_server import ApiServer, Fault, problem
-from trmctl.answers import Answer, error
+from trmctl.client.answers import Answer, error
+from trmctl.client.patience import Patience
 from trmctl.cluster import CONFIG_MAP, JOBSET, NODE, POD, PYTORCHJOB, Cluster, Object
 from trmctl.kube import KubeCluster, open_cluster
-from trmctl.patience import Patience
 from trmkit.errors import (
     ClusterConflictError,
     ClusterForbiddenError,

@@ -9,7 +9,7 @@ from tests.trmctl.cluster_objects import add_job, add_pod, add_trainjob, add_wor
 from tests.trmctl.conftest import Run
 from tests.trmctl.fake_cluster import FakeCluster
 from trmctl.cluster import PYTORCHJOB, TRAINJOB
-from trmctl.listing import join, left, samples
+from trmctl.screens.listing import join, left, samples
 from trmkit.errors import ClusterUnreachableError
 from trmkit.render.names import STORE
 from trmkit.store.catalog import Listed, announce

@@ -20,10 +20,10 @@ from tests.trmctl.cluster_objects import (
 )
 from tests.trmctl.fake_cluster import FakeCluster
 from trmctl.cluster import CLUSTER_QUEUE, EVENT, KUEUE_WORKLOAD, LOCAL_QUEUE, WORKFLOW, Object
-from trmctl.evidence import Evidence, gather
+from trmctl.diagnosis.evidence import Evidence, gather
+from trmctl.diagnosis.why import Finding, explain, well
 from trmctl.jobs import find
 from trmctl.phase import QUEUE
-from trmctl.why import Finding, explain, well
 
 JOB = "demo-0123abcd"
 POD = f"{JOB}-worker-0"

@@ -12,7 +12,7 @@ from trmctl.options import Place, cluster_options, output_option
 from trmctl.stores import storage, store_options
 
 if TYPE_CHECKING:
-    from trmctl.listing import Row, Samples
+    from trmctl.screens.listing import Row, Samples
     from trmkit.spec.storage import StorageSection
 
 REFRESH = 5.0
@@ -71,8 +71,8 @@ def in_cluster(
     where: Place, options: "StorageSection", everywhere: bool, before: "Samples"
 ) -> tuple[list["Row"], bool]:
     """Return the runs in the cluster, joined with those in the store; False: there is no cluster to ask."""
-    from trmctl.listing import cluster_rows, jobs_of, join, store_of, stored_rows
     from trmctl.output import talk
+    from trmctl.screens.listing import cluster_rows, jobs_of, join, store_of, stored_rows
     from trmctl.stores import check_url
     from trmkit.errors import ClusterError, ClusterNotConfiguredError, StoreError
 
@@ -100,7 +100,7 @@ def in_cluster(
 
 def outside(options: "StorageSection", local: bool) -> list["Row"]:
     """Return the runs in the store, or where there is none, on this machine."""
-    from trmctl.listing import stored_rows
+    from trmctl.screens.listing import stored_rows
 
     return local_runs(Path(options.path)) if local or options.remote is None else stored_rows(options)
 
@@ -117,8 +117,8 @@ def local_runs(folder: Path) -> list["Row"]:
 
 def show(rows: list["Row"], cluster: bool, output: str) -> None:
     """Print the list once."""
-    from trmctl.listing import lines
     from trmctl.output import data, table
+    from trmctl.screens.listing import lines
 
     if output in ("json", "yaml"):
         data({"runs": rows}, output)
@@ -135,8 +135,8 @@ def keep_showing(gather: Callable[["Samples"], tuple[list["Row"], bool]], wait: 
     """Show the list until Ctrl-C; what was seen before tells how fast runs are."""
     from rich.live import Live
 
-    from trmctl.listing import lines, samples
     from trmctl.output import console, tabled
+    from trmctl.screens.listing import lines, samples
 
     before: Samples = {}
     with Live(console=console(), auto_refresh=False, vertical_overflow="visible") as live:

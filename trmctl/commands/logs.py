@@ -37,7 +37,7 @@ def command(
     from trmctl.follow import follow as follow_run
     from trmctl.jobs import find
     from trmctl.output import talk
-    from trmctl.printing import print_logs
+    from trmctl.screens.printing import print_logs
 
     if follow and (previous or tail):
         raise click.UsageError("-f goes with neither --previous nor --tail")

@@ -22,10 +22,10 @@ def command(run: str, where: Place, output: str) -> int:
     Example: trmctl status sudoku
     """
     from trmctl import jobs
-    from trmctl.evidence import gather
+    from trmctl.diagnosis.evidence import gather
     from trmctl.output import data, talk
-    from trmctl.overview import overview
     from trmctl.progress import stored
+    from trmctl.screens.overview import overview
 
     cluster = where.open()
     job = jobs.find(cluster, run)
@@ -45,7 +45,7 @@ def command(run: str, where: Place, output: str) -> int:
 def show(found: dict[str, Any]) -> None:
     """Print the screen."""
     from trmctl.output import plain, table
-    from trmctl.overview import facts
+    from trmctl.screens.overview import facts
     from trmctl.times import age
 
     now = time.time()

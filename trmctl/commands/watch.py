@@ -31,7 +31,7 @@ def command(run: str, every: float, curves: tuple[str, ...], where: Place) -> in
 
     from trmctl.jobs import find
     from trmctl.output import console, plain, talk
-    from trmctl.watcher import Watcher, screen
+    from trmctl.screens.watcher import Watcher, screen
 
     cluster = where.open()
     watcher = Watcher(cluster, find(cluster, run), curves)

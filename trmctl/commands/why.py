@@ -18,10 +18,10 @@ def command(run: str, where: Place, output: str) -> None:
 
     Example: trmctl why sudoku
     """
-    from trmctl.evidence import gather
+    from trmctl.diagnosis.evidence import gather
+    from trmctl.diagnosis.why import explain, well
     from trmctl.jobs import find
     from trmctl.output import data, plain, talk
-    from trmctl.why import explain, well
 
     cluster = where.open()
     seen = gather(cluster, find(cluster, run))

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trmctl import pods as p
-from trmctl.causes import ENDINGS, MOUNTS, NOT_MADE, STORE, UNSCHEDULABLE, WAITING, Cause
 from trmctl.cluster import WORKFLOW, Object
-from trmctl.evidence import Evidence
+from trmctl.diagnosis.causes import ENDINGS, MOUNTS, NOT_MADE, STORE, UNSCHEDULABLE, WAITING, Cause
+from trmctl.diagnosis.evidence import Evidence
 from trmctl.phase import Phase, conditions
 
 TAKEN_UP_WITHIN = 30.0

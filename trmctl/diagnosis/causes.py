@@ -1,4 +1,4 @@
-"""What goes wrong in clusters, how it was seen to look, and what helps. Data for `trmctl.why`.
+"""What goes wrong in clusters, how it was seen to look, and what helps. Data for `trmctl.diagnosis.why`.
 
 The texts on the left are those of Kubernetes 1.36, containerd, Training Operator 1.9 and Kueue 0.19, matched in parts
 that versions have in common.

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from trmctl import jobs, progress
 from trmctl.cluster import Cluster
-from trmctl.curves import Point, bars, curve
 from trmctl.jobs import Job
 from trmctl.phase import Phase, State
+from trmctl.screens.curves import Point, bars, curve
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
-from trmctl.answers import AGAIN, Answer, error
-from trmctl.patience import Patience, Tries
+from trmctl.client.answers import AGAIN, Answer, error
+from trmctl.client.patience import Patience, Tries
 from trmkit.errors import ClusterError, ClusterUnreachableError
 
 JSON = "application/json"

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trmctl.answers import Answer
+from trmctl.client.answers import Answer
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from trmctl import pods as p
-from trmctl.evidence import Evidence, image_of
+from trmctl.diagnosis.evidence import Evidence, image_of
 from trmctl.jobs import when
 from trmctl.progress import Stored
 from trmctl.times import age

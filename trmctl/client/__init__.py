@@ -1,0 +1,1 @@
+"""Requests to an API server: what `trmctl.kube` is made of."""

@@ -1,0 +1,1 @@
+"""Why a run in a cluster does not train: evidence, causes, findings."""

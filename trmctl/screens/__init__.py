@@ -1,0 +1,1 @@
+"""What commands on runs in a cluster show: lists, one screen, curves."""
