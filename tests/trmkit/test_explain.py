@@ -6,6 +6,7 @@ import pytest
 
 from trmkit.errors import SpecError
 from trmkit.spec.base import Section
+from trmkit.spec.documented import documentation
 from trmkit.spec.explain import Key, Page, explain, pages, schema
 from trmkit.spec.run import RunFile
 from trmkit.spec.tree import children
@@ -86,7 +87,7 @@ def every_section(section: type[Section] = RunFile) -> set[type[Section]]:
 def test_every_section_and_every_key_has_a_docstring(section: type[Section]) -> None:
     assert section.__doc__
     assert not section.__doc__.startswith(Section.__doc__ or "")
-    undocumented = [name for name, field in section.model_fields.items() if not field.description]
+    undocumented = [name for name in section.model_fields if not documentation(section).get(name)]
     assert undocumented == []
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from trmkit.errors import SpecError
 from trmkit.spec.base import Section
+from trmkit.spec.documented import documentation
 from trmkit.spec.run import RunFile
 from trmkit.spec.tree import children, choice, did_you_mean
 from trmkit.spec.yaml_write import flow
@@ -38,7 +39,30 @@ class Page:
 def schema() -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of a run file."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return head | RunFile.model_json_schema() | {"title": "Run file"}
+    found = RunFile.model_json_schema()
+    describe(found, RunFile)
+    for section in sections(RunFile):
+        if section.__name__ in found["$defs"]:
+            describe(found["$defs"][section.__name__], section)
+    return head | found | {"title": "Run file"}
+
+
+def describe(schema: dict[str, Any], section: type[Section]) -> None:
+    """Put what stands under the keys of a section into its JSON schema."""
+    for name, text in documentation(section).items():
+        schema["properties"][name]["description"] = text
+
+
+def sections(top: type[Section]) -> Iterator[type[Section]]:
+    """Yield every section below `top`, each once."""
+    seen: set[type[Section]] = {top}
+    waiting = [top]
+    while waiting:
+        section = waiting.pop()
+        new = [below for name in section.model_fields for below in children(section, name) if below not in seen]
+        seen.update(new)
+        waiting += new
+        yield from dict.fromkeys(new)
 
 
 def pages(path: str = "", here: tuple[type[Section], ...] = (RunFile,)) -> Iterator[Page]:
@@ -66,7 +90,7 @@ def key(path: str, when: str, section: type[Section], name: str, schema: dict[st
     """Return one key of a section."""
     field = section.model_fields[name]
     default = None if field.is_required() else flow(plain_default(field.get_default(call_default_factory=True)))
-    doc = " ".join((field.description or "").split())
+    doc = " ".join(documentation(section).get(name, "").split())
     return Key(f"{path}.{name}" if path else name, when, words(schema), default, doc)
 
 

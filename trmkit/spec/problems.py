@@ -168,8 +168,9 @@ def place_of(spot: Spot, keys: tuple[str, ...]) -> str:
 
 def doc(spot: Spot) -> str:
     """Return the first sentence of what the key means, to be put behind a message."""
-    field = spot.owner.model_fields.get(spot.path[-1]) if spot.owner else None
-    text = (field.description or "") if field else ""
+    from trmkit.spec.documented import documentation
+
+    text = documentation(spot.owner).get(str(spot.path[-1]), "") if spot.owner else ""
     return "; " + re.split(r"(?<=[.?])\s", text)[0].rstrip(".") if text else ""
 
 

@@ -28,13 +28,13 @@ class RunFile(Section):
     train: TrainSection
     """How the model is trained."""
 
-    evaluate: EvaluateSection = EvaluateSection()
+    evaluate: EvaluateSection = Field(default={}, validate_default=True)
     """When and how the model is scored."""
 
-    storage: StorageSection = StorageSection()
+    storage: StorageSection = Field(default={}, validate_default=True)
     """Where runs and built data sets live."""
 
-    cluster: ClusterSection = ClusterSection()
+    cluster: ClusterSection = Field(default={}, validate_default=True)
     """What the run asks of a cluster; a run on this machine ignores it."""
 
     seed: NonNegativeInt = 0

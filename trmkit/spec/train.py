@@ -74,7 +74,7 @@ class TrainSection(Section):
     or the folder of a checkpoint in it; or the address of either in a store. The puzzle table is taken over name by
     name. Null: random weights."""
 
-    freeze: Freeze = Freeze()
+    freeze: Freeze = Field(default={}, validate_default=True)
     """What learns later than the rest."""
 
     batch_size: PositiveInt = 768
@@ -128,10 +128,10 @@ class TrainSection(Section):
     data_on_device: Literal["auto", "always", "never"] = "auto"
     """Keep the training arrays in device memory; auto does when they take less than a quarter of what is free."""
 
-    checkpoint: Checkpoints = Checkpoints()
+    checkpoint: Checkpoints = Field(default={}, validate_default=True)
     """When training state is saved, and what is kept."""
 
-    log: Logging = Logging()
+    log: Logging = Field(default={}, validate_default=True)
     """Where the numbers of training go."""
 
     @model_validator(mode="after")
