@@ -6,7 +6,7 @@ Written for a thousand objects at once: it appends to one list, and every word i
 from collections.abc import Iterable
 from typing import Any
 
-from trmkit.spec.yaml_write import scalar
+from trmkit.spec.yaml_write import scalar, text
 
 
 def write_all(objects: Iterable[dict[str, Any]]) -> str:
@@ -23,7 +23,7 @@ def mapping(data: dict[str, Any], first: str, indent: str, out: list[str]) -> No
     """Append the lines of a mapping; the first one begins with `first`, the others with `indent`."""
     lead = first
     for key, value in data.items():
-        head = f"{lead}{scalar(key)}:"
+        head = f"{lead}{text(key)}:"
         lead = indent
         kind = type(value)
         if kind is dict and value:
@@ -47,9 +47,9 @@ def sequence(items: list[Any], indent: str, out: list[str]) -> None:
             out.append(f"{indent}- {single(item)}")
 
 
-def literal(text: str) -> bool:
+def literal(value: str) -> bool:
     """Say whether a text that ends a line can stand as a block as it is."""
-    return text[0] not in " \n" and "\n\n" not in text and text.replace("\n", "").isprintable()
+    return value[0] not in " \n" and "\n\n" not in value and value.replace("\n", "").isprintable()
 
 
 def single(value: Any) -> str:
