@@ -162,3 +162,8 @@ def test_a_closed_pipe_is_no_error() -> None:
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert result.stderr == ""
     assert result.stdout == "{"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_shows_an_example(trmctl: Run, name: str) -> None:
+    assert "Example" in trmctl(name, "--help").out

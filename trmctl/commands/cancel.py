@@ -19,7 +19,9 @@ def command(run: str, now: bool, wait: bool, timeout: float, where: Place) -> No
     Its pods get SIGTERM and save first. The job is removed, as that is the only way to end one; its ConfigMap and its
     checkpoints stay, so the same run file, submitted again, goes on from there. A workflow is stopped and stays.
 
-    Example: trmctl cancel sudoku --wait
+    \b
+    Example:
+      trmctl cancel sudoku --wait
     """
     from trmctl import acting, jobs
     from trmctl.cluster import WORKFLOW

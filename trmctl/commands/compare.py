@@ -18,6 +18,10 @@ def command(first: str, others: tuple[str, ...], runs: str, output: str, page: s
     """Put runs side by side.
 
     Each RUN is a run directory, a name (its newest run), an id, or NAME/ID.
+
+    \b
+    Example:
+      trmctl compare runs/a/1f2e3d4c runs/b/5a6b7c8d --page compare.html
     """
     from trmctl.runs import find
 

@@ -8,7 +8,9 @@ import click
 def command(shell: str) -> None:
     """Print what makes a shell complete commands and runs.
 
-    Example: eval "$(trmctl completion bash)"
+    \b
+    Example:
+      eval "$(trmctl completion bash)"
     """
     from click.shell_completion import get_completion_class
 

@@ -16,6 +16,10 @@ def command() -> None:
     """List, show and preview built data sets.
 
     WHERE is the folder of a data set, or the beginning of its name below --root; -c takes the one of a run file.
+
+    \b
+    Example:
+      trmctl data preview -c run.yaml
     """
 
 

@@ -31,7 +31,10 @@ def command(
     The job, its pods and its ConfigMap go; what is in the store stays. `--finished` is for jobs that failed for good:
     the operator removes those that succeeded, and never these.
 
-    Examples: trmctl delete sudoku --wait, trmctl delete --finished --older-than 3d
+    \b
+    Example:
+      trmctl delete sudoku --wait
+      trmctl delete --finished --older-than 3d
     """
     from trmctl import acting, jobs
     from trmctl.output import talk

@@ -16,7 +16,12 @@ from trmkit.store.local import write_whole
 @click.option("--gpu", metavar="NAME", help="Estimate the time on this GPU.")
 @click.option("--rate", metavar="ROWS", help="Estimate the time from this many rows per second.")
 def command(config: str, overrides: tuple[str, ...], output: str, gpu: str | None, rate: str | None) -> int:
-    """Show the model of a run file: parts, sizes, what a step costs."""
+    """Show the model of a run file: parts, sizes, what a step costs.
+
+    \b
+    Example:
+      trmctl describe -c run.yaml --gpu H100
+    """
     from trmkit.spec.load import dump, load
 
     run = load(config, overrides)

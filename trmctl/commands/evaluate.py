@@ -41,6 +41,10 @@ def command(
 
     RUN is a run directory, a name (its newest run), an id, or NAME/ID. What is scored in whole goes to eval.json of the
     run, a part to eval-partial.json.
+
+    \b
+    Example:
+      trmctl evaluate sudoku-4x4 --checkpoint best --sample 100
     """
     from trmctl.runs import find
 

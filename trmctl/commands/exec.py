@@ -16,7 +16,9 @@ def command(run: str, words: tuple[str, ...], rank: int, where: Place) -> int:
 
     Without one it is a shell. It ends with the exit code of the command.
 
-    Example: trmctl exec sudoku --rank 1 -- df -h /tmp
+    \b
+    Example:
+      trmctl exec sudoku --rank 1 -- df -h /tmp
     """
     from trmctl import jobs
     from trmctl import pods as p

@@ -21,6 +21,11 @@ def command(path: str, output: str) -> None:
 
     PATH is a section or a key, such as `train`, `train.lr`, `data.canvas` or `data.arc.canvas`; without it the sections
     are listed.
+
+    \b
+    Example:
+      trmctl explain train.lr
+      trmctl explain cluster
     """
     from trmkit.spec.explain import Page, explain
 

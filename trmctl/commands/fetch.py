@@ -35,6 +35,10 @@ def command(
     It goes to FOLDER/NAME/ID, where every command finds it. Every file is compared with its SHA-256 before it gets its
     name. An interrupted fetch goes on where it stopped when it is given again. RUN is a name, an id, NAME/ID, or
     s3://bucket/prefix/NAME/ID.
+
+    \b
+    Example:
+      trmctl fetch sudoku-4x4 --best --store s3://my-bucket/trm
     """
     if step is not None and which is not None:
         raise click.UsageError(f"--step and --{which} ask for different things")

@@ -27,6 +27,10 @@ def command(
     Whole checkpoints are never touched. Removed are uploads in parts that were never completed, checkpoints and data
     sets without a manifest, and outdated lines of the index. A publication that is running looks the same, so give it
     time: --older-than.
+
+    \b
+    Example:
+      trmctl gc --dry-run --store s3://my-bucket/trm
     """
     from trmctl.times import age
     from trmkit.store.garbage import find, remove

@@ -31,6 +31,10 @@ def command(file: Path, template: str, show: bool, force: bool) -> None:
 
     Writes FILE (run.yaml) and, beside it, runfile.schema.json, which its first line names: editors with a YAML language
     server then complete the keys, check them and show what they mean.
+
+    \b
+    Example:
+      trmctl init sudoku.yaml --template sudoku-4x4
     """
     known = templates()
     if show:

@@ -46,7 +46,10 @@ def command(
     long a run will still take. PATTERN is a name such as 'arc-*'. Where neither is configured, the runs on this
     machine are listed.
 
-    Examples: trmctl list 'sudoku*' --watch, trmctl list --store s3://models/runs --store-only
+    \b
+    Example:
+      trmctl list 'sudoku*' --watch
+      trmctl list --store s3://models/runs --store-only
     """
     options = storage(store or (None if config else where.profile.store), config, overrides)
 

@@ -32,7 +32,9 @@ def command(
     With -f it waits for the pods, says meanwhile what they wait for, and ends with the run's exit code: 0 done, 1
     failed, 6 preempted. Ctrl-C leaves the run alone.
 
-    Example: trmctl logs -f sudoku --rank 0,3-5
+    \b
+    Example:
+      trmctl logs -f sudoku --rank 0,3-5
     """
     from trmctl.follow import follow as follow_run
     from trmctl.jobs import find

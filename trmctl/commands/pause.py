@@ -18,7 +18,9 @@ def command(run: str, wait: bool, timeout: float, where: Place) -> None:
     Its pods get SIGTERM, save a checkpoint and leave; `trmctl resume` has it go on from there. Of a workflow, steps
     that run go on, and no new one begins.
 
-    Example: trmctl pause sudoku --wait
+    \b
+    Example:
+      trmctl pause sudoku --wait
     """
     from datetime import UTC, datetime
 

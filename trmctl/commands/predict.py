@@ -30,6 +30,10 @@ def command(
 
     Prints each answer, how sure the model is, and whether the answer solves the puzzle, where that can be told. Also an
     answer that does not ends with exit code 0.
+
+    \b
+    Example:
+      trmctl predict sudoku-4x4 1.3.3.1.2.4.4.2.
     """
     place = find_place(run, Path(runs))
     require_trainer()

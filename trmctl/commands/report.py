@@ -16,6 +16,10 @@ def command(run: str, runs: str, publish: bool) -> int:
     """Make the report page of a run again.
 
     RUN is a run directory, a name (its newest run), an id, or NAME/ID.
+
+    \b
+    Example:
+      trmctl report sudoku-4x4
     """
     from trmctl.runs import find
 

@@ -17,7 +17,9 @@ def command(run: str, wait: bool, timeout: float, where: Place) -> None:
 
     Where it waits in a queue, it waits there again until there is room.
 
-    Example: trmctl resume sudoku
+    \b
+    Example:
+      trmctl resume sudoku
     """
     from trmctl import acting, jobs
     from trmctl.output import talk

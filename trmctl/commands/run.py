@@ -21,6 +21,11 @@ def command(config: str, overrides: tuple[str, ...], resume: bool, nproc: int) -
     run file always goes on in the same place. Ctrl-C saves and stops; the same command goes on.
 
     --resume allows changes to train (but not its optimizer and batch_size), evaluate, storage and cluster.
+
+    \b
+    Example:
+      trmctl run -c run.yaml --set train.lr=3e-4
+      trmctl run -c run.yaml --nproc 4
     """
     require_trainer()
     return run(config, overrides, resume, nproc, Trainer())

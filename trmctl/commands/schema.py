@@ -11,6 +11,10 @@ def command() -> None:
 
     `trmctl schema > runfile.schema.json`, and editors with a YAML language server complete and check a run file whose
     first line is `# yaml-language-server: $schema=runfile.schema.json`. `trmctl init` writes both.
+
+    \b
+    Example:
+      trmctl schema > runfile.schema.json
     """
     from trmkit.spec.explain import schema
 

@@ -20,6 +20,10 @@ def command(run: str, store: str | None, config: str | None, overrides: tuple[st
 
     RUN is a name, an id, NAME/ID, or s3://bucket/prefix/NAME/ID. Every checkpoint that is listed has a manifest that
     fits its name; `trmctl fetch` also compares every byte.
+
+    \b
+    Example:
+      trmctl show sudoku-4x4 --store s3://my-bucket/trm
     """
     found = find(storage(store, config, overrides), run)
     content = ask(lambda: gather(found))

@@ -19,7 +19,9 @@ def command(run: str, where: Place, output: str) -> int:
     Phase and its reason, progress, age of the newest checkpoint, pods by rank, and what was said last. Ends with 0
     while it goes on or when it is done, with 1 when it failed, with 6 when trying again may help.
 
-    Example: trmctl status sudoku
+    \b
+    Example:
+      trmctl status sudoku
     """
     from trmctl import jobs
     from trmctl.diagnosis.evidence import gather

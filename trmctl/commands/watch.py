@@ -25,7 +25,9 @@ def command(run: str, every: float, curves: tuple[str, ...], where: Place) -> in
     Loss, scores, and how long a step takes on each rank, read from its pods through the API server; no Prometheus is
     needed. Off a terminal it prints a line at a time. Ctrl-C leaves the run alone.
 
-    Example: trmctl watch sudoku
+    \b
+    Example:
+      trmctl watch sudoku
     """
     from rich.live import Live
 

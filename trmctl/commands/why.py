@@ -16,7 +16,9 @@ def command(run: str, where: Place, output: str) -> None:
     It looks at the job, its pods, their events, the queue and the launcher's ledger, and says what blocks first, with
     what shows it and what helps. What is known to be harmless is left out.
 
-    Example: trmctl why sudoku
+    \b
+    Example:
+      trmctl why sudoku
     """
     from trmctl.diagnosis.evidence import gather
     from trmctl.diagnosis.why import explain, well
