@@ -27,7 +27,10 @@ LONGEST_SERVICE = 63
 
 def problems(found: dict[str, Any]) -> list[str]:
     """Return what is wrong with one object; kinds that are not ours are only checked for their names."""
-    checks = {"PyTorchJob": of_a_pytorchjob, "TrainJob": of_a_trainjob, "Pod": of_a_pod_object}
+    checks = {
+        "PyTorchJob": of_a_pytorchjob, "TrainJob": of_a_trainjob, "ClusterTrainingRuntime": of_a_runtime,
+        "WorkflowTemplate": of_a_workflow_template, "Pod": of_a_pod_object,
+    }  # fmt: skip
     check = checks.get(str(found.get("kind")))
     return [*of_names(found), *(check(found) if check else ())]
 
@@ -140,6 +143,26 @@ def of_a_patch(entry: dict[str, Any]) -> Iterator[str]:
         if any(container.get("name") == "node" and container.get("env") for container in containers(pod)):
             yield "spec.runtimePatches: env of container node belongs into spec.trainer.env"
         yield from bad_mounts(pod, "spec.runtimePatches")
+
+
+def of_a_runtime(found: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the pods of a runtime, which a TrainJob may hardly change."""
+    template = ((found.get("spec") or {}).get("template") or {}).get("spec") or {}
+    for job in template.get("replicatedJobs") or ():
+        pod = ((job.get("template") or {}).get("spec") or {}).get("template") or {}
+        yield from of_a_template(pod, f"spec.template.spec.replicatedJobs[{job.get('name')}]")
+
+
+def of_a_workflow_template(found: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the pods of a pipeline's steps; their images come as parameters."""
+    whole = found.get("spec") or {}
+    for step in whole.get("templates") or ():
+        if "container" in step:
+            container = {"name": step.get("name"), **step["container"]}
+            pod = {"securityContext": whole.get("securityContext"), "containers": [container]}
+            volumes = [*(whole.get("volumes") or ()), *(step.get("volumes") or ())]
+            yield from (f"{step.get('name')}: PodSecurity restricted: {line}" for line in violations(pod))
+            yield from bad_mounts({**pod, "volumes": volumes}, f"spec.templates[{step.get('name')}]")
 
 
 def of_a_pod_object(pod: dict[str, Any]) -> Iterator[str]:

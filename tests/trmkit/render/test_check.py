@@ -78,6 +78,21 @@ def test_what_is_wrong_with_a_pytorchjob_is_said(change: Change, words: str) -> 
     assert any(words in line for line in problems(job)), problems(job)
 
 
+def test_runtimes_and_templates_are_held_to_the_same_rules() -> None:
+    from trmkit.render.runtime import runtime
+    from workflows.pipeline import pipeline_template
+
+    for found in (runtime(), pipeline_template()):
+        assert problems(found) == []
+    broken = runtime()
+    job = broken["spec"]["template"]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    job["hostNetwork"] = True
+    assert "hostNetwork is true" in problems(broken)[0]
+    steps = pipeline_template()
+    del steps["spec"]["securityContext"]
+    assert any("runAsNonRoot" in line for line in problems(steps))
+
+
 WRONG_TRAINJOB: dict[str, tuple[Change, str]] = {
     "long name": (lambda job: job["metadata"].update(name="a" * 58), "its pods would have names"),
     "no node": (lambda job: job["spec"]["trainer"].update(numNodes=0), "at least 1"),
