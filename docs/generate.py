@@ -60,7 +60,12 @@ def manifests() -> Iterator[tuple[str, str]]:
         yield f"manifests/base/{name}", write_all(objects)
     for template in (pipeline_template(), sweep_template()):
         yield f"manifests/workflows/{template['metadata']['name']}.yaml", write_all([template])
-    about = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": list(parts)}
+    about = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "default",
+        "resources": list(parts),
+    }
     yield "manifests/base/kustomization.yaml", write_all([about])
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         run = load(path)

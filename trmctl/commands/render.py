@@ -75,12 +75,7 @@ def base_objects(namespace: str | None) -> list[dict[str, Any]]:
     """Return what a namespace needs once."""
     from trmkit.render.base import base
 
-    objects = base()
-    if namespace is not None:
-        for found in objects:
-            if found["kind"] != "ClusterTrainingRuntime":
-                found["metadata"]["namespace"] = namespace
-    return objects
+    return base(namespace or "default")
 
 
 def workflow_templates(namespace: str | None) -> list[dict[str, Any]]:

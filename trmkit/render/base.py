@@ -22,15 +22,16 @@ RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 """API group, resources, verbs. `create pods` is for the dry run that shows whether a pod would be admitted."""
 
 
-def base() -> list[dict[str, Any]]:
-    """Return the objects."""
+def base(namespace: str = "default") -> list[dict[str, Any]]:
+    """Return the objects of a namespace; the runtime is the whole cluster's."""
+    about = {"name": WORKFLOW, "namespace": namespace, "labels": LABELS}
     return [
-        account(TRAINER),
-        account(WORKFLOW),
+        account(TRAINER, namespace),
+        account(WORKFLOW, namespace),
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "Role",
-            "metadata": {"name": WORKFLOW, "labels": LABELS},
+            "metadata": about,
             "rules": [
                 {"apiGroups": [group], "resources": list(resources), "verbs": list(verbs)}
                 for group, resources, verbs in RULES
@@ -39,19 +40,19 @@ def base() -> list[dict[str, Any]]:
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "RoleBinding",
-            "metadata": {"name": WORKFLOW, "labels": LABELS},
+            "metadata": about,
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": WORKFLOW},
-            "subjects": [{"kind": "ServiceAccount", "name": WORKFLOW}],
+            "subjects": [{"kind": "ServiceAccount", "name": WORKFLOW, "namespace": namespace}],
         },
         runtime(),
     ]
 
 
-def account(name: str) -> dict[str, Any]:
+def account(name: str, namespace: str) -> dict[str, Any]:
     """Return a service account whose token no pod gets unless it asks."""
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": {"name": name, "labels": LABELS},
+        "metadata": {"name": name, "namespace": namespace, "labels": LABELS},
         "automountServiceAccountToken": False,
     }
