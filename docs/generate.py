@@ -4,13 +4,13 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
 from trmctl.cli import COMMANDS, cli
 from trmkit.render.base import base
 from trmkit.render.objects import render
+from trmkit.render.runtime import runtime
 from trmkit.render.text import write_all
 from trmkit.spec.explain import Key, pages, schema
 from trmkit.spec.load import load
@@ -53,20 +53,16 @@ def generated() -> Iterator[tuple[str, str]]:
 
 def manifests() -> Iterator[tuple[str, str]]:
     """Yield what a namespace needs once, with a kustomization, and the objects of every run file in configs/."""
-    parts: dict[str, list[dict[str, Any]]] = {"rbac.yaml": [], "runtime.yaml": []}
-    for found in base():
-        parts["runtime.yaml" if found["kind"] == "ClusterTrainingRuntime" else "rbac.yaml"].append(found)
-    for name, objects in parts.items():
-        yield f"manifests/base/{name}", write_all(objects)
+    yield "manifests/base/rbac.yaml", write_all(base())
+    yield "manifests/runtime/runtime.yaml", write_all([runtime()])
     for template in (pipeline_template(), sweep_template()):
         yield f"manifests/workflows/{template['metadata']['name']}.yaml", write_all([template])
     about = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": "default",
-        "resources": list(parts),
     }
-    yield "manifests/base/kustomization.yaml", write_all([about])
+    yield "manifests/base/kustomization.yaml", write_all([{**about, "resources": ["rbac.yaml"]}])
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         run = load(path)
         yield f"manifests/pytorchjob/{path.name}", write_all(render(run, "pytorchjob"))

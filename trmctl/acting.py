@@ -7,6 +7,7 @@ from trmctl.cluster import CONFIG_MAP, KUEUE_WORKLOAD, PYTORCHJOB, WORKFLOW, Clu
 from trmctl.jobs import Job
 from trmctl.phase import PAUSED
 from trmkit.errors import ClusterMissingError, ClusterRefusedError
+from trmkit.render.names import SPEC_HASH
 
 
 def pause(cluster: Cluster, job: Job, now: str) -> None:
@@ -53,7 +54,12 @@ def cancel(cluster: Cluster, job: Job, *, now: bool = False) -> bool:
         return False
     if job.kind != WORKFLOW:
         with suppress(ClusterMissingError):  # or Kubernetes would remove it with the job it belongs to
-            cluster.patch(CONFIG_MAP, job.name, {"metadata": {"ownerReferences": None}}, job.namespace)
+            cluster.patch(
+                CONFIG_MAP,
+                job.name,
+                {"metadata": {"ownerReferences": None, "annotations": {SPEC_HASH: None}}},
+                job.namespace,
+            )
     if job.kind == WORKFLOW:
         change = {"spec": {"shutdown": "Terminate" if now else "Stop", "suspend": None}}
         cluster.patch(WORKFLOW, job.name, change, job.namespace)

@@ -262,7 +262,7 @@ class Doctor:
             needed = PYTORCHJOB not in self.jobs or (self.run is not None and self.run.cluster.backend == "trainjob")
             yield Finding(
                 "", "failed" if needed else "warning", f"there is no ClusterTrainingRuntime {name}",
-                "trmctl render --base | kubectl apply -f -",
+                "trmctl render --runtime | kubectl apply -f -",
             )  # fmt: skip
         else:
             yield ok(f"ClusterTrainingRuntime {name} is there")

@@ -125,7 +125,7 @@ def runtime(cluster: Cluster, run: RunFile) -> Iterator[tuple[bool, str]]:
             yield (
                 True,
                 f"cluster.runtime: there is no ClusterTrainingRuntime {run.cluster.runtime!r};"
-                " `trmctl render --base | kubectl apply -f -` makes ours",
+                " `trmctl render --runtime | kubectl apply -f -` makes ours",
             )
     except ClusterForbiddenError:
         yield False, f"cluster.runtime: whether there is a ClusterTrainingRuntime {run.cluster.runtime!r}"

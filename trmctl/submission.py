@@ -21,6 +21,7 @@ from trmctl.cluster import (
 )
 from trmctl.jobs import PODS, Job
 from trmctl.phase import Phase
+from trmctl.pods import seconds
 from trmkit.errors import (
     ClusterConflictError,
     ClusterForbiddenError,
@@ -36,6 +37,8 @@ from trmkit.stages import NAMES
 KINDS: dict[str, Kind] = {kind.kind: kind for kind in (PYTORCHJOB, TRAINJOB, WORKFLOW, CRON_WORKFLOW)}
 GONE_SECONDS = 600.0
 """How long a run that is replaced may take to save and leave."""
+IN_THE_MAKING = 60.0
+"""Seconds in which a ConfigMap without a job may be that of a submission under way."""
 ADOPT, FAIL, REPLACE = "adopt", "fail", "replace"
 Say = Callable[[str], None]
 
@@ -88,12 +91,18 @@ def job_submission(
     return Submission(run, config, body, namespace)
 
 
-def pipeline_submission(cluster: Cluster, run: RunFile, schedule: str | None = None) -> Submission:
+def pipeline_submission(
+    cluster: Cluster, run: RunFile, schedule: str | None = None, *, artifacts: bool = False
+) -> Submission:
     """Return a run as the pipeline it would be, started by the clock if there is a `schedule`."""
     from trmkit.render.workflow import cron, pipeline
 
     namespace = run.cluster.namespace or cluster.namespace
-    objects = cron(run, schedule, namespace=namespace) if schedule else pipeline(run, namespace=namespace)
+    objects = (
+        cron(run, schedule, namespace=namespace)
+        if schedule
+        else pipeline(run, namespace=namespace, artifacts=artifacts)
+    )
     config, body = objects
     return Submission(run, config, body, namespace)
 
@@ -122,49 +131,55 @@ def existing(cluster: Cluster, submission: Submission) -> Job | None:
     return None
 
 
-def submit(cluster: Cluster, submission: Submission, if_exists: str, say: Say) -> tuple[Job, str]:
-    """Have the run be in the cluster; return it, and what was done: created, adopted or replaced.
+def plan(cluster: Cluster, submission: Submission, if_exists: str) -> tuple[str, Job | None]:
+    """Return what a submission comes to, and what is there: `create`, `adopt`, `replace`, or `wait` till it is deleted.
 
-    ClusterConflictError: something of its name is there that may not be adopted. ClusterRefusedError: it is not taken.
+    ClusterConflictError: something of its name is there that may be neither adopted nor replaced.
     """
-    found, done = existing(cluster, submission), "created"
-    if found is not None and found.state().phase == Phase.DELETING:
-        say(f"{found.name} is being deleted; waiting until it is gone")
-        wait_gone(cluster, found)
-        found = None
-    if found is not None:
-        if not to_be_replaced(found, submission, if_exists):
-            own_config(cluster, submission, found)
-            return found, "adopted"
-        say(f"replacing {found.name}: it may save and leave first")
-        cluster.delete(found.kind, found.name, found.namespace)
-        wait_gone(cluster, found)
-        done = "replaced"
-    job = create(cluster, submission)
-    return job, done
-
-
-def to_be_replaced(found: Job, submission: Submission, if_exists: str) -> bool:
-    """Say whether what is there goes; if not, it is adopted. ClusterConflictError: it may do neither."""
-    state = found.state()
-    if if_exists == REPLACE:
-        return True
+    found = existing(cluster, submission)
+    if found is None:
+        return "create", None
+    phase = found.state().phase
+    if phase == Phase.DELETING:
+        return "wait", found
+    if if_exists == REPLACE or (if_exists == ADOPT and phase == Phase.FAILED):
+        return REPLACE, found
     if if_exists == FAIL:
         raise ClusterConflictError(
-            f"{found.kind.kind} {found.name} is there already: {state.phase}",
+            f"{found.kind.kind} {found.name} is there already: {phase}",
             next=f"trmctl status {found.name}; --if-exists adopt follows it, replace starts again from its checkpoint",
         )
     if digest(found.body) != submission.digest:
         raise ClusterConflictError(
-            f"{found.kind.kind} {found.name} is there with other settings: {state.phase}",
+            f"{found.kind.kind} {found.name} is there with other settings: {phase}",
             next=f"trmctl diff run.yaml {found.name} shows them; --if-exists replace takes the new ones",
         )
-    return state.phase == Phase.FAILED and state.exit_code == 6
+    return ADOPT, found
+
+
+def submit(cluster: Cluster, submission: Submission, if_exists: str, say: Say) -> tuple[Job, str]:
+    """Have the run be in the cluster; return it, and what was done: created, adopted or replaced.
+
+    One that failed is made anew: it goes on from its newest checkpoint. ClusterConflictError: as for `plan`.
+    ClusterRefusedError: it is not taken.
+    """
+    what, found = plan(cluster, submission, if_exists)
+    if found is not None and what == ADOPT:
+        own_config(cluster, submission, found)
+        say(f"{found.name} is there already: {found.state().phase.lower()}")
+        return found, "adopted"
+    if found is not None and what == REPLACE:
+        say(f"replacing {found.name}, which is {found.state().phase.lower()}; it may save and leave first")
+        cluster.delete(found.kind, found.name, found.namespace)
+    if found is not None:
+        say(f"waiting until {found.name} is gone")
+        wait_gone(cluster, found)
+    return create(cluster, submission), "replaced" if what == REPLACE else "created"
 
 
 def create(cluster: Cluster, submission: Submission) -> Job:
     """Make the ConfigMap and then the job, which pods would not start without; the ConfigMap goes when the job goes."""
-    cluster.apply(CONFIG_MAP, submission.config)
+    claim_config(cluster, submission)
     try:
         body = cluster.create(submission.kind, submission.body)
     except ClusterConflictError:  # somebody submitted the same in this very moment
@@ -175,6 +190,26 @@ def create(cluster: Cluster, submission: Submission) -> Job:
     job = Job(submission.kind, body)
     own_config(cluster, submission, job)
     return job
+
+
+def claim_config(cluster: Cluster, submission: Submission) -> None:
+    """Make the ConfigMap, or take over one that was left behind.
+
+    ClusterConflictError: somebody is submitting the same run with other settings, and was first; its pods would read
+    our run file.
+    """
+    try:
+        cluster.create(CONFIG_MAP, submission.config)
+    except ClusterConflictError:
+        there = cluster.get(CONFIG_MAP, submission.name, submission.namespace)
+        about = (there or {}).get("metadata") or {}
+        made = seconds(about.get("creationTimestamp")) or 0.0
+        if there and digest(there) not in ("", submission.digest) and time.time() - made < IN_THE_MAKING:
+            raise ClusterConflictError(
+                f"{submission.name} is being submitted with other settings right now",
+                next=f"look at it: trmctl status {submission.name}; or try again in a minute",
+            ) from None
+        cluster.apply(CONFIG_MAP, submission.config)
 
 
 def own_config(cluster: Cluster, submission: Submission, job: Job) -> None:

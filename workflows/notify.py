@@ -10,8 +10,18 @@ import sys
 import urllib.error
 import urllib.request
 
+from trmkit.errors import StoreError
+from trmkit.store.address import refuse_link_local
+
 TIMEOUT = 15.0
 """Seconds."""
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Goes nowhere else: the address was checked, the next one was not."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Follow no redirect."""
 
 
 def message(name: str, namespace: str, status: str, seconds: str, failures: str) -> dict[str, object]:
@@ -36,8 +46,11 @@ def main(arguments: list[str]) -> int:
         return 0
     request = urllib.request.Request(url, json.dumps(content).encode(), {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        refuse_link_local(url)
+        with urllib.request.build_opener(NoRedirect).open(request, timeout=TIMEOUT) as answer:
             print(f"the webhook answered {answer.status}")
+    except StoreError as error:
+        print(f"the webhook was not called: {error.message}", file=sys.stderr)
     except (urllib.error.URLError, OSError) as error:
         print(f"the webhook was not reached: {getattr(error, 'reason', error)}", file=sys.stderr)
     return 0

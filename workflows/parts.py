@@ -1,21 +1,28 @@
 """What the steps of every pipeline have in common. Needs Hera."""
 
+import json
 from collections.abc import Sequence
 
 from hera.workflows import Container, Parameter, RetryStrategy
 from hera.workflows import models as m
 
-from trmkit.render.base import LABELS, WORKFLOW
+from trmkit.render.base import LABELS, STEP
 from trmkit.render.pod import CONTAINER_SECURITY, POD_SECURITY, RUN_FILE, WORK
 from trmkit.render.workflow import NOTIFY_SECRET, RUN, TRMCTL_IMAGE
 from workflows.outputs import OUTPUTS
 
 RETRIES = "3"
 AGAIN = (
-    "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) < 0 || asInt(lastRetry.exitCode) == 6"
+    "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) < 0 || asInt(lastRetry.exitCode) in [3, 6]"
     " || asInt(lastRetry.exitCode) >= 128"
 )
-"""Another try makes sense after what our exit codes call retryable, a signal, or a lost pod, which has code -1."""
+"""Another try makes sense after what our exit codes call retryable or unreachable, a signal, a lost pod (code -1)."""
+OURS = ("allowPrivilegeEscalation", "capabilities")
+EXECUTOR = {
+    "securityContext": {key: CONTAINER_SECURITY[key] for key in OURS},
+    "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "500m", "memory": "256Mi"}},
+}
+"""What Argo's own containers get: without, PodSecurity restricted and quotas refuse the pods of every step."""
 SUBMIT = [
     "trmctl", "submit", "-c", RUN_FILE, "--yes", "--wait", "--follow", "--if-exists", "adopt", "--on-signal", "delete",
     "--outputs", OUTPUTS,
@@ -37,7 +44,7 @@ def again() -> RetryStrategy:
         limit=RETRIES,
         retry_policy="Always",
         expression=AGAIN,
-        backoff=m.Backoff.model_validate({"duration": "10s", "factor": 2, "maxDuration": "10m"}),
+        backoff=m.Backoff.model_validate({"duration": "10s", "factor": 2}),  # maxDuration counts from the first try
     )
 
 
@@ -50,14 +57,16 @@ def step(
     outputs: Sequence[str] = (),
     env: Sequence[m.EnvVar] = (),
     patch: str | None = None,
+    account: str = STEP,
 ) -> Container:
     """Return a step: `command` in the image that a parameter names, in a pod that passes PodSecurity restricted.
 
     Every output has a default, so that what a skipped step would have said is never missing. `patch` is the parameter
-    with what the run file asks of the pod.
+    with what the run file asks of the pod. Only a step that hands in jobs runs under an `account` that may.
     """
     return Container(
         name=name,
+        service_account_name=account,
         image=given(image),
         command=list(command),
         working_dir=WORK,
@@ -81,7 +90,13 @@ def common(name: str) -> dict[str, object]:
     return {
         "name": name,
         "labels": dict(LABELS),
-        "service_account_name": WORKFLOW,
+        "service_account_name": STEP,
+        "pod_spec_patch": json.dumps(
+            {
+                "initContainers": [{"name": "init", **EXECUTOR}],
+                "containers": [{"name": "wait", **EXECUTOR}],
+            }
+        ),
         "automount_service_account_token": True,
         "security_context": m.PodSecurityContext.model_validate(POD_SECURITY),
         "volumes": [

@@ -9,6 +9,7 @@ from typing import Any
 
 from hera.workflows import DAG, Artifact, NoneArchiveStrategy, Parameter, Task, WorkflowTemplate
 
+from trmkit.render.base import WORKFLOW
 from trmkit.render.pod import RUN_FILE
 from trmkit.render.workflow import ARTIFACTS, IMAGE, NOTIFY_SECRET, PIPELINE, RUN, TRMCTL_IMAGE, patch
 from trmkit.stages import STAGES
@@ -38,7 +39,7 @@ def pipeline_template() -> dict[str, Any]:
         for stage in STAGES:
             if stage.name == "train":
                 command = [*SUBMIT, "--stages", "train"]
-                step(stage.name, command, image=TRMCTL_IMAGE, outputs=OUTPUTS[stage.name])
+                step(stage.name, command, image=TRMCTL_IMAGE, outputs=OUTPUTS[stage.name], account=WORKFLOW)
             else:
                 command = ["python", "-m", "workflows.step", stage.name, RUN_FILE]
                 step(stage.name, command, image=IMAGE, outputs=OUTPUTS[stage.name], patch=patch(stage.name))

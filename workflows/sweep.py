@@ -4,6 +4,7 @@ from typing import Any
 
 from hera.workflows import DAG, Parameter, Task, WorkflowTemplate
 
+from trmkit.render.base import WORKFLOW
 from trmkit.render.pod import RUN_FILE
 from trmkit.render.workflow import IMAGE, NOTIFY_SECRET, POINTS, RUN, SWEEP, TRMCTL_IMAGE, patch
 from workflows.parts import SUBMIT, common, given, notify, step
@@ -26,6 +27,7 @@ def sweep_template() -> dict[str, Any]:
             image=TRMCTL_IMAGE,
             inputs=[Parameter(name="set")],
             outputs=("job", "phase"),
+            account=WORKFLOW,
         )
         step(
             "compare",

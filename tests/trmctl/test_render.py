@@ -60,10 +60,11 @@ def test_render_writes_a_file_for_each_object(trmctl: Run, tmp_path: Path) -> No
 
 def test_what_a_namespace_needs_once_is_printed_without_a_run_file(trmctl: Run) -> None:
     found = list(yaml.safe_load_all(trmctl("render", "--base", "-c", "none.yaml", "-n", "team").out))
-    assert {one["kind"] for one in found} == {"ServiceAccount", "Role", "RoleBinding", "ClusterTrainingRuntime"}
-    assert {one["metadata"].get("namespace") for one in found} == {"team", None}
-    role = next(one for one in found if one["kind"] == "Role")
-    assert "*" not in json.dumps(role["rules"])
+    assert {one["kind"] for one in found} == {"ServiceAccount", "Role", "RoleBinding"}
+    assert {one["metadata"]["namespace"] for one in found} == {"team"}
+    assert all("*" not in json.dumps(one["rules"]) for one in found if one["kind"] == "Role")
+    more = list(yaml.safe_load_all(trmctl("render", "--runtime", "--templates", "-n", "team").out))
+    assert [one["kind"] for one in more] == ["WorkflowTemplate", "WorkflowTemplate", "ClusterTrainingRuntime"]
 
 
 def test_validate_checks_both_kinds_of_job(trmctl: Run) -> None:

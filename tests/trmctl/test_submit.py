@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_submit_makes_the_config_map_first_and_then_the_job_that_owns_it(trmctl:
     result = trmctl("submit", cluster=cluster)
     assert (result.code, result.out) == (0, f"{NAME}\n")
     made = [(verb, kind) for verb, kind, _ in cluster.mutations]
-    assert made == [("apply", "configmaps"), ("create", "pytorchjobs"), ("patch", "configmaps")]
+    assert made == [("create", "configmaps"), ("create", "pytorchjobs"), ("patch", "configmaps")]
     owner = cluster.see(CONFIG_MAP, NAME)["metadata"]["ownerReferences"][0]
     assert owner["uid"] == cluster.see(PYTORCHJOB, NAME)["metadata"]["uid"]
     assert "trmctl why" in result.err
@@ -126,18 +127,48 @@ def test_replace_waits_until_the_old_pods_are_gone(trmctl: Run) -> None:
     assert cluster.calls[creates[-1] - 1][0] in ("apply", "create", "get", "list")
 
 
-@pytest.mark.parametrize(
-    ("conditions", "code", "done"),
-    [(succeeded(), 0, "adopted"), (failed(), 1, "adopted")],
-    ids=["succeeded", "failed"],
-)
-def test_adopting_what_is_over_gives_its_exit_code(trmctl: Run, conditions: list[Object], code: int, done: str) -> None:
+def test_one_that_is_done_is_adopted_and_one_that_failed_is_made_anew(trmctl: Run) -> None:
     cluster = FakeCluster()
     trmctl("submit", cluster=cluster)
-    cluster.edit(PYTORCHJOB, NAME, status={"conditions": conditions})
-    result = trmctl("submit", "--wait", cluster=cluster)
-    assert result.code == code
-    assert done in result.err
+    cluster.edit(PYTORCHJOB, NAME, status={"conditions": succeeded()})
+    done = trmctl("submit", "--wait", cluster=cluster)
+    assert done.code == 0
+    assert "is there already: succeeded" in done.err
+    first = cluster.edit(PYTORCHJOB, NAME, status={"conditions": failed()})["metadata"]["uid"]
+    again = trmctl("submit", "--set", "cluster.memory=32Gi", cluster=cluster)
+    assert again.code == 0
+    assert "replaced" in again.err
+    assert cluster.see(PYTORCHJOB, NAME)["metadata"]["uid"] != first
+
+
+def test_two_who_submit_one_run_with_other_settings_do_not_mix(trmctl: Run) -> None:
+    cluster = FakeCluster()
+    other = s.job_submission(cluster, loads(GOOD, overrides=["cluster.memory=1Gi"]))
+    cluster.now = time.time()
+    cluster.apply(CONFIG_MAP, other.config)
+    result = trmctl("submit", cluster=cluster)
+    assert result.code == 2
+    assert "right now" in result.err
+    assert 'memory: "1Gi"' in config_text(cluster)
+
+
+def test_what_runs_already_is_adopted_though_the_quota_is_used_up_by_it(trmctl: Run) -> None:
+    cluster = FakeCluster()
+    trmctl("submit", cluster=cluster)
+    status = {"hard": {"requests.memory": "16Gi"}, "used": {"requests.memory": "16Gi"}}
+    cluster.put(QUOTA, {"metadata": {"name": "team"}, "status": status})
+    assert trmctl("submit", cluster=cluster).code == 0
+    assert trmctl("submit", "--if-exists", "replace", cluster=cluster).code == 0
+    assert trmctl("submit", "--set", "seed=7", cluster=cluster).code == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--timeout", "5"), ("--on-signal", "delete"), ("--outputs", "x"), ("--artifacts",), ("--cron", "0 3 * * *"),
+     ("--pipeline", "--stages", "train"), ("--pipeline", "--cron", "not a cron", *STORE)],
+)  # fmt: skip
+def test_options_that_would_do_nothing_are_refused(trmctl: Run, options: tuple[str, ...]) -> None:
+    assert trmctl("submit", *options, cluster=FakeCluster()).code == 2
 
 
 def test_a_run_is_followed_to_its_end_and_leaves_its_outputs(trmctl: Run, tmp_path: Path) -> None:
@@ -220,7 +251,7 @@ def test_a_trainjob_without_its_runtime_is_not_sent(trmctl: Run) -> None:
     cluster = FakeCluster("team", TRAINJOB, RUNTIME)
     result = trmctl("submit", cluster=cluster)
     assert result.code == 2
-    assert "trmctl render --base" in result.err
+    assert "trmctl render --runtime" in result.err
 
 
 def test_a_pipeline_and_one_by_the_clock(trmctl: Run) -> None:
@@ -231,7 +262,7 @@ def test_a_pipeline_and_one_by_the_clock(trmctl: Run) -> None:
     assert cluster.names(WORKFLOW) == [f"{NAME}-pipeline"]
     assert "publish_data: true" in config_text(cluster, f"{NAME}-pipeline")
     assert trmctl("submit", "--pipeline", "--cron", "0 3 * * *", *STORE, cluster=cluster).code == 0
-    assert cluster.see(CRON_WORKFLOW, f"{NAME}-pipeline")["spec"]["schedules"] == ["0 3 * * *"]
+    assert cluster.see(CRON_WORKFLOW, f"{NAME}-cron")["spec"]["schedules"] == ["0 3 * * *"]
     assert trmctl("submit", "--cron", "0 3 * * *", cluster=cluster).code == 2
 
 
@@ -324,5 +355,5 @@ def test_a_profile_gives_queue_and_store_where_the_run_file_has_none(trmctl: Run
 
 def test_a_job_that_may_not_be_made_is_an_error_of_rights(trmctl: Run) -> None:
     cluster = FakeCluster()
-    cluster.fail("apply", CONFIG_MAP, ClusterForbiddenError("cannot patch configmaps"))
+    cluster.fail("create", PYTORCHJOB, ClusterForbiddenError("cannot create pytorchjobs"), times=2)
     assert trmctl("submit", cluster=cluster).code == 3

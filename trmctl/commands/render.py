@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 @click.option("-n", "--namespace", metavar="NAME", help="Namespace of the objects, where the run file names none.")
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write a file for each object here.")
-@click.option("--base", is_flag=True, help="Print what a namespace needs once: accounts, roles, the TrainJob runtime.")
+@click.option("--base", is_flag=True, help="Print what a namespace needs once: service accounts and roles.")
+@click.option("--runtime", is_flag=True, help="Print the ClusterTrainingRuntime of TrainJobs, once for a cluster.")
 @click.option("--templates", is_flag=True, help="Print the WorkflowTemplates of pipelines and sweeps.")
 def command(
     config: str,
@@ -31,6 +32,7 @@ def command(
     output: str,
     out: Path | None,
     base: bool,
+    runtime: bool,
     templates: bool,
 ) -> None:
     """Print the Kubernetes objects of a run.
@@ -44,7 +46,8 @@ def command(
       trmctl render -c run.yaml --backend trainjob --out manifests/
     """
     objects = [*(base_objects(namespace) if base else ()), *(workflow_templates(namespace) if templates else ())]
-    if not base and not templates:
+    objects += [training_runtime()] if runtime else []
+    if not objects:
         objects = run_objects(config, overrides, backend, namespace)
     if out is None:
         click.echo(text(objects, output), nl=False)
@@ -76,6 +79,13 @@ def base_objects(namespace: str | None) -> list[dict[str, Any]]:
     from trmkit.render.base import base
 
     return base(namespace or "default")
+
+
+def training_runtime() -> dict[str, Any]:
+    """Return the runtime of TrainJobs."""
+    from trmkit.render.runtime import runtime
+
+    return runtime()
 
 
 def workflow_templates(namespace: str | None) -> list[dict[str, Any]]:

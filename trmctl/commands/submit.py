@@ -4,7 +4,8 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--stages", metavar="A,B", help="Only these of build, train, evaluate, report.")
 @click.option("--pipeline", is_flag=True, help="As an Argo pipeline: a pod for each stage.")
 @click.option("--cron", metavar="SCHEDULE", help="With --pipeline: start it by the clock, as in '0 3 * * *'.")
+@click.option("--artifacts", is_flag=True, help="With --pipeline: hand the results to the artifact repository, too.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask; off a terminal nothing is asked anyway.")
 @click.option(
     "--dry-run", type=click.Choice(["client", "server"]), help="Change nothing: show the plan, or ask the server."
@@ -52,8 +54,8 @@ if TYPE_CHECKING:
 @cluster_options
 def command(
     config: str, overrides: tuple[str, ...], backend: "Backend | None", stages: str | None, pipeline: bool,
-    cron: str | None, yes: bool, dry_run: str | None, if_exists: str, wait: bool, follow: bool, timeout: float | None,
-    on_signal: str, outputs: Path | None, output: str, where: Place,
+    cron: str | None, artifacts: bool, yes: bool, dry_run: str | None, if_exists: str, wait: bool, follow: bool,
+    timeout: float | None, on_signal: str, outputs: Path | None, output: str, where: Place,
 ) -> int:  # fmt: skip
     """Hand a run to a cluster.
 
@@ -71,12 +73,22 @@ def command(
 
     if cron and not pipeline:
         raise click.UsageError("--cron goes with --pipeline")
-    if cron and (wait or follow):
-        raise click.UsageError("--cron starts later: there is nothing to wait for")
+    waits = wait or follow
+    ignored = {
+        "--cron starts later: there is nothing to wait for": bool(cron) and waits,
+        "--timeout goes with --wait or --follow": timeout is not None and not waits,
+        "--on-signal delete goes with --wait or --follow": on_signal == "delete" and not waits,
+        "--outputs goes with --wait or --follow": outputs is not None and not waits,
+        "--stages and --backend are a pipeline's own business": pipeline and bool(stages or backend),
+        "--artifacts goes with --pipeline": artifacts and not pipeline,
+    }
+    for words, wrong in ignored.items():
+        if wrong:
+            raise click.UsageError(words)
     run = with_profile(load(config, overrides), where)
     cluster = where.open(run.cluster.namespace)
     if pipeline:
-        wanted = s.pipeline_submission(cluster, run, cron)
+        wanted = s.pipeline_submission(cluster, run, cron, artifacts=artifacts)
     else:
         wanted = s.job_submission(cluster, run, backend, *([s.check_stages(stages)] if stages else []))
     how = How(yes, dry_run, if_exists, wait, follow, timeout, on_signal, outputs, output, where.wait)
@@ -102,24 +114,27 @@ class How:
 
 def hand_over(cluster: "Cluster", wanted: "Submission", how: How) -> int:
     """Show the plan, ask, submit, and wait if that is asked for; return the exit code."""
-    from trmctl.submission import submit
+    from trmctl.submission import plan, submit
 
     show_plan(cluster, wanted)
     if how.dry_run == "client":
         return printed(wanted, how.output)
-    checked(cluster, wanted)
+    what, _ = plan(cluster, wanted, how.if_exists)
+    if what != "adopt":
+        checked(cluster, wanted, fresh=what == "create")
     if how.dry_run == "server":
         talk("the server would take it; nothing was changed")
         return printed(wanted, how.output)
     if not how.yes and sys.stdin.isatty():
         click.confirm("submit it?", abort=True, err=True)
-    job, done = submit(cluster, wanted, how.if_exists, talk)
-    talk(f"{done}: {job.kind.kind} {job.name} in {job.namespace}")
-    printed(wanted, how.output)
-    if not (how.wait or how.follow):
-        talk(f"next: trmctl logs -f {job.name}, trmctl status {job.name}, trmctl why {job.name}")
-        return 0
-    code = watch_over(cluster, job, how)
+    with signals():
+        job, done = submit(cluster, wanted, how.if_exists, talk)
+        talk(f"{done}: {job.kind.kind} {job.name} in {job.namespace}")
+        printed(wanted, how.output)
+        if not (how.wait or how.follow):
+            talk(f"next: trmctl logs -f {job.name}, trmctl status {job.name}, trmctl why {job.name}")
+            return 0
+        code = watch_over(cluster, job, how)
     leave_outputs(how.outputs, job, code)
     return code
 
@@ -156,12 +171,18 @@ def show_plan(cluster: "Cluster", wanted: "Submission") -> None:
         talk(f"  note  {remark}")
 
 
-def checked(cluster: "Cluster", wanted: "Submission") -> None:
-    """Ask the server whether everything would be taken. ClusterRefusedError: something would not."""
+def checked(cluster: "Cluster", wanted: "Submission", *, fresh: bool) -> None:
+    """Ask the server whether everything would be taken. ClusterRefusedError: something would not.
+
+    What takes the place of another run is given that one's share of the quota, so the quota is only noted.
+    """
     from trmctl.preflight import preflight
     from trmkit.errors import ClusterRefusedError
 
     wrong, unknown = preflight(cluster, wanted.run, [wanted.config, wanted.body], wanted.namespace)
+    if not fresh:
+        unknown += [line for line in wrong if "quota" in line]
+        wrong = [line for line in wrong if "quota" not in line]
     for line in unknown:
         talk(f"  note  not known: {line}")
     if wrong:
@@ -180,27 +201,34 @@ def printed(wanted: "Submission", output: str) -> int:
     return 0
 
 
-def watch_over(cluster: "Cluster", job: "Job", how: How) -> int:
-    """Follow the run to its end; return the exit code. A signal leaves it running, or deletes it."""
-    from trmctl.follow import follow
+@contextmanager
+def signals() -> Iterator[None]:
+    """Have SIGTERM end a `with` block through every `finally`."""
 
     def told(signum: int, _frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + signum)
 
     before = signal.signal(signal.SIGTERM, told)
     try:
-        if how.on_signal == "leave":
-            return follow(cluster, job, talk, timeout=how.timeout, logs=how.follow, wait=how.pause)
-        try:
-            code = follow(cluster, job, talk, timeout=how.timeout, logs=how.follow, wait=how.pause, farewell="")
-        except SystemExit:
-            remove(cluster, job)
-            raise
-        if code == 130:
-            remove(cluster, job)
-        return code
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def watch_over(cluster: "Cluster", job: "Job", how: How) -> int:
+    """Follow the run to its end; return the exit code. A signal leaves it running, or deletes it."""
+    from trmctl.follow import follow
+
+    if how.on_signal == "leave":
+        return follow(cluster, job, talk, timeout=how.timeout, logs=how.follow, wait=how.pause)
+    try:
+        code = follow(cluster, job, talk, timeout=how.timeout, logs=how.follow, wait=how.pause, farewell="")
+    except SystemExit:
+        remove(cluster, job)
+        raise
+    if code == 130:
+        remove(cluster, job)
+    return code
 
 
 def remove(cluster: "Cluster", job: "Job") -> None:

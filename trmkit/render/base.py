@@ -1,50 +1,62 @@
-"""What a namespace needs once, before any run: service accounts, what a pipeline may do, and the TrainJob runtime."""
+"""What a namespace needs once, before any run: service accounts, and what the steps of pipelines may do."""
 
 from typing import Any
 
 from trmkit.render.names import MANAGED_BY, MANAGER
-from trmkit.render.runtime import runtime
 
 LABELS = {"app.kubernetes.io/name": "trm", MANAGED_BY: MANAGER}
 TRAINER = "trm-trainer"
 """Service account of training pods. It may do nothing in the cluster; a cloud role for S3 may be tied to it."""
+STEP = "trm-step"
+"""Service account of a pipeline's steps that compute: it may only tell Argo what came of them."""
 WORKFLOW = "trm-workflow"
-"""Service account of pipelines, whose train step submits a job and follows it."""
-RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+"""Service account of a pipeline's steps that submit a job and follow it."""
+Rules = tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]
+"""API group, resources, verbs."""
+RESULTS: Rules = (("argoproj.io", ("workflowtaskresults",), ("create", "patch")),)
+RULES: Rules = (
     ("kubeflow.org", ("pytorchjobs",), ("create", "get", "list", "watch", "patch", "delete")),
     ("trainer.kubeflow.org", ("trainjobs",), ("create", "get", "list", "watch", "patch", "delete")),
     ("", ("configmaps",), ("create", "get", "patch", "delete")),
     ("", ("pods",), ("create", "get", "list", "watch")),
     ("", ("pods/log",), ("get",)),
     ("", ("events",), ("get", "list", "watch")),
-    ("argoproj.io", ("workflowtaskresults",), ("create", "patch")),
+    ("kueue.x-k8s.io", ("workloads", "localqueues"), ("get", "list")),
+    *RESULTS,
 )
-"""API group, resources, verbs. `create pods` is for the dry run that shows whether a pod would be admitted."""
+"""`create pods` is for the dry run that shows whether a pod would be admitted."""
 
 
 def base(namespace: str = "default") -> list[dict[str, Any]]:
-    """Return the objects of a namespace; the runtime is the whole cluster's."""
-    about = {"name": WORKFLOW, "namespace": namespace, "labels": LABELS}
+    """Return the objects of a namespace."""
     return [
-        account(TRAINER, namespace),
-        account(WORKFLOW, namespace),
+        *(account(name, namespace) for name in (TRAINER, STEP, WORKFLOW)),
+        *role(STEP, namespace, RESULTS),
+        *role(WORKFLOW, namespace, RULES),
+    ]
+
+
+def role(name: str, namespace: str, rules: Rules) -> list[dict[str, Any]]:
+    """Return a role, and what binds it to the service account of its name."""
+    about = {"name": name, "namespace": namespace, "labels": LABELS}
+    group = "rbac.authorization.k8s.io"
+    return [
         {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "apiVersion": f"{group}/v1",
             "kind": "Role",
             "metadata": about,
             "rules": [
-                {"apiGroups": [group], "resources": list(resources), "verbs": list(verbs)}
-                for group, resources, verbs in RULES
+                {"apiGroups": [api], "resources": list(resources), "verbs": list(verbs)}
+                for api, resources, verbs in rules
             ],
         },
         {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "apiVersion": f"{group}/v1",
             "kind": "RoleBinding",
             "metadata": about,
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": WORKFLOW},
-            "subjects": [{"kind": "ServiceAccount", "name": WORKFLOW, "namespace": namespace}],
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
         },
-        runtime(),
     ]
 
 

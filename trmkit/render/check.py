@@ -181,6 +181,7 @@ def of_a_template(template: dict[str, Any], where: str) -> Iterator[str]:
         yield from bad_ports(container.get("ports") or (), f"{at}.ports")
         yield from twice([entry.get("name") for entry in container.get("env") or ()], f"{at}.env")
     yield from bad_mounts(pod, f"{where}.spec")
+    yield from bad_spread(pod, f"{where}.spec.topologySpreadConstraints")
     yield from (f"{where}: PodSecurity restricted: {line}" for line in violations(pod))
 
 
@@ -215,6 +216,16 @@ def bad_ports(ports: Any, where: str) -> Iterator[str]:
         if "name" in port and not PORT_NAME.fullmatch(port["name"]):
             yield f"{where}: {port['name']!r} is not a port name: at most 15 lower-case letters, digits and -"
     yield from twice([port["name"] for port in ports if "name" in port], where)
+
+
+def bad_spread(pod: dict[str, Any], where: str) -> Iterator[str]:
+    """Yield label keys that a constraint selects by value and by the pod's own value: pods with both are refused."""
+    for constraint in pod.get("topologySpreadConstraints") or ():
+        selector = constraint.get("labelSelector") or {}
+        named = {*(selector.get("matchLabels") or {}), *(one["key"] for one in selector.get("matchExpressions") or ())}
+        for key in constraint.get("matchLabelKeys") or ():
+            if key in named:
+                yield f"{where}: {key} is in matchLabelKeys and in labelSelector"
 
 
 def bad_mounts(pod: dict[str, Any], where: str) -> Iterator[str]:

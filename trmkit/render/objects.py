@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from trmkit import __version__
 from trmkit.render.fabric import FABRICS
-from trmkit.render.names import RUN_FILE_KEY, SPEC_HASH, STORE, VERSION, NamedRun
+from trmkit.render.names import RUN_FILE_KEY, SPEC_HASH, STORE, TTL, VERSION, NamedRun
+from trmkit.render.names import STAGES as ONLY
 from trmkit.render.pod import given
 from trmkit.render.pytorchjob import pytorchjob
 from trmkit.render.trainjob import trainjob
@@ -28,7 +29,10 @@ def render(
     """
     named = NamedRun.of(run)
     config = configmap(run, metadata(named, namespace))
-    job = KINDS[backend](named, job_metadata(named, namespace), stages)
+    about = job_metadata(named, namespace)
+    if tuple(stages) != NAMES:
+        about["annotations"] = {**about.get("annotations", {}), ONLY: ",".join(stages)}
+    job = KINDS[backend](named, about, stages)
     digest = content_hash([config, job])
     for found in (config, job):
         found["metadata"]["annotations"] = {
@@ -55,7 +59,9 @@ def job_metadata(named: NamedRun, namespace: str | None) -> dict[str, Any]:
     run, about = named.run, metadata(named, namespace)
     queue = {"kueue.x-k8s.io/queue-name": run.cluster.queue, "kueue.x-k8s.io/priority-class": run.cluster.priority}
     store = run.storage.remote and f"{run.storage.remote.rstrip('/')}/{run.name}/{named.id}"
-    return {**about, "labels": {**about["labels"], **given(**queue)}, **given(annotations=given(**{STORE: store}))}
+    ttl = None if run.cluster.ttl_seconds is None else str(run.cluster.ttl_seconds)
+    notes = given(**{STORE: store, TTL: ttl})
+    return {**about, "labels": {**about["labels"], **given(**queue)}, **given(annotations=notes)}
 
 
 def content_hash(objects: Sequence[dict[str, Any]]) -> str:

@@ -173,7 +173,7 @@ def volumes(named: NamedRun) -> list[dict[str, Any]]:
     return [
         {"name": "run-file", "configMap": {"name": named.job}},
         {"name": "work", "emptyDir": given(sizeLimit=cluster.scratch)},
-        {"name": "tmp", "emptyDir": {"sizeLimit": "2Gi"}},
+        {"name": "tmp", "emptyDir": given(sizeLimit=cluster.tmp)},
         *shm,
         *(volume(entry) for entry in cluster.volumes),
     ]

@@ -9,10 +9,12 @@ from trmkit.render.names import MANAGED_BY, MANAGER, METRICS_PORT, TRAINJOB_CONT
 from trmkit.render.pod import CONTAINER_SECURITY, POD_SECURITY, WORK, spread_over_machines, train_command
 from trmkit.render.trainjob import API_VERSION, OWN_RUNTIME, REPLICATED_JOB
 
-PERMANENT = [1, 2]
-"""Exit codes of `trainer.launch` after which another try makes no sense: failed for good, unusable run file."""
+PERMANENT = list(range(1, 128))
+"""Exit codes after which another try makes no sense, as for a PyTorchJob: below 128 no signal ended it."""
 MAX_RESTARTS = 100
 """A limit for what never gets as far as the launcher, which counts the tries itself."""
+LABELS = {"app.kubernetes.io/name": "trm", "app.kubernetes.io/component": "trainer"}
+"""Labels of every training pod."""
 JOBSET = "jobset.sigs.k8s.io/jobset-name"
 
 
@@ -58,17 +60,14 @@ def job(image: str) -> dict[str, Any]:
         "spec": {
             "backoffLimit": 0,
             "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": exits}]},
-            "template": {"spec": pod(image)},
+            "template": {"metadata": {"labels": LABELS}, "spec": pod(image)},
         },
     }
 
 
 def pod(image: str) -> dict[str, Any]:
     """Return the pods' spec, as far as it is the same for every run."""
-    selector = {
-        "labelSelector": {"matchExpressions": [{"key": JOBSET, "operator": "Exists"}]},
-        "matchLabelKeys": [JOBSET],
-    }
+    selector = {"labelSelector": {"matchLabels": LABELS}, "matchLabelKeys": [JOBSET]}
     return {
         "restartPolicy": "Never",
         "enableServiceLinks": False,

@@ -5,6 +5,7 @@ so one template serves every run.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ RUN, IMAGE, TRMCTL_IMAGE, NOTIFY_SECRET, ARTIFACTS = "run", "image", "trmctl-ima
 POINTS = "points"
 """Parameters of the templates."""
 MOST_POINTS = 1000
+SCHEDULE = re.compile(r"(TZ=\S+ )?(@(yearly|annually|monthly|weekly|daily|midnight|hourly|every \S+)|(\S+\s+){4}\S+)")
+"""What Argo takes as a schedule, roughly: five fields, or a word."""
 
 
 def patch(stage: str) -> str:
@@ -40,16 +43,30 @@ def for_pipeline(run: RunFile) -> RunFile:
     return run.model_copy(update={"storage": run.storage.model_copy(update={"publish_data": True})})
 
 
-def pipeline(run: RunFile, *, namespace: str | None = None) -> list[dict[str, Any]]:
-    """Return the objects of a run as a pipeline: ConfigMap and Workflow. SpecError: the run has no store."""
+def pipeline(run: RunFile, *, namespace: str | None = None, artifacts: bool = False) -> list[dict[str, Any]]:
+    """Return the objects of a run as a pipeline: ConfigMap and Workflow. SpecError: the run has no store.
+
+    `artifacts` hands the results to the cluster's artifact repository, too.
+    """
     named = NamedRun.of(for_pipeline(run))
-    own = {patch(stage.name): json.dumps(pod_patch(named, stage.name)) for stage in STAGES if stage.name != "train"}
+    own = {**pods_of(named), **({ARTIFACTS: "true"} if artifacts else {})}
     return together(named, workflow(named, f"{named.job}-pipeline", PIPELINE, own, namespace))
 
 
+def pods_of(named: NamedRun) -> dict[str, str]:
+    """Return the parameters that say what the run file asks of each step's pod; the train step only follows a job."""
+    return {patch(stage.name): json.dumps(pod_patch(named, stage.name)) for stage in STAGES if stage.name != "train"}
+
+
 def cron(run: RunFile, schedule: str, *, namespace: str | None = None) -> list[dict[str, Any]]:
-    """Return the objects of a pipeline that starts by the clock: ConfigMap and CronWorkflow; one at a time."""
-    config, once = pipeline(run, namespace=namespace)
+    """Return the objects of a pipeline that starts by the clock: ConfigMap and CronWorkflow; one at a time.
+
+    SpecError: the schedule is none. The name leaves Argo room for the time it puts behind it.
+    """
+    if not SCHEDULE.fullmatch(schedule.strip()):
+        raise SpecError(f"{schedule!r} is not a schedule", next="as in '0 3 * * *': minute, hour, day, month, weekday")
+    named = NamedRun.of(for_pipeline(run))
+    once = workflow(named, f"{named.job}-cron", PIPELINE, pods_of(named), namespace)
     again = {
         "apiVersion": API_VERSION,
         "kind": "CronWorkflow",
@@ -61,7 +78,7 @@ def cron(run: RunFile, schedule: str, *, namespace: str | None = None) -> list[d
             "workflowMetadata": {"labels": once["metadata"]["labels"]},
         },
     }
-    return [config, again]
+    return together(named, again)
 
 
 def sweep(
@@ -97,10 +114,12 @@ def workflow(
             "arguments": {
                 "parameters": [{"name": key, "value": value} for key, value in {RUN: name, **images, **own}.items()]
             },
-            "podMetadata": {"labels": labels},
+            "podMetadata": {
+                "labels": labels,
+                "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
+            },
             **given(
                 ttlStrategy=given(secondsAfterCompletion=cluster.ttl_seconds),
-                activeDeadlineSeconds=cluster.deadline_seconds,
                 imagePullSecrets=[{"name": secret} for secret in cluster.image_pull_secrets],
             ),
         },

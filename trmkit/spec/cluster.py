@@ -199,6 +199,9 @@ class ClusterSection(Section):
     scratch: Quantity | None = "20Gi"
     """Most that `storage.path` and `storage.data` may hold in a pod, where they are no volume; null: no limit."""
 
+    tmp: Quantity | None = "8Gi"
+    """Most that /tmp may hold in a pod: caches of compilers and downloads. Null: no limit."""
+
     resources: dict[LabelKey, Quantity] = {}
     """Further resources per pod, by the names the cluster gives them, as in `rdma/hca_a: 1`."""
 

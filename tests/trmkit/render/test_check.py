@@ -50,6 +50,10 @@ WRONG: dict[str, tuple[Change, str]] = {
     "two ports": (lambda job: one(job)["ports"].append({"name": "metrics", "containerPort": 1}), "there 2 times"),
     "env": (lambda job: one(job)["env"].append({"name": "HOME", "value": "/"}), "'HOME' is there 2 times"),
     "mount": (lambda job: one(job)["volumeMounts"].append({"name": "x", "mountPath": "/x"}), "is no volume"),
+    "spread": (
+        lambda job: pod(job)["topologySpreadConstraints"][0].update(matchLabelKeys=["trm.dev/run"]),
+        "in matchLabelKeys and in labelSelector",
+    ),
     "label": (lambda job: worker(job)["template"]["metadata"]["labels"].update(a="-b"), "not a label value"),
     "root": (lambda job: pod(job)["securityContext"].update(runAsNonRoot=False), "runAsNonRoot"),
     "user": (lambda job: one(job)["securityContext"].update(runAsUser=0), "runAsUser is 0"),
