@@ -13,7 +13,7 @@ BASE ?= python:3.11-slim-bookworm
 TORCH ?= cpu
 COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' trmkit/__init__.py)
-.PHONY: help setup demo test test-full lint bench image lock docs clean
+.PHONY: help setup demo test test-full test-cluster lint bench image lock docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,11 @@ test: setup  ## Run the tests
 test-full: setup  ## Run the tests and the long batteries
 	@$(if $(VECTORS),echo "with the reference vectors in $(VECTORS)",echo "without reference vectors: there is no ../shared/vectors")
 	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(if $(CRDS),TRM_CRDS=$(abspath $(CRDS))) $(BIN)/python -m pytest -q -n 2 -m 'not cluster and not image'
+
+test-cluster: setup  ## Run the suite for a real cluster; KUBECONFIG and TRM_TEST_IMAGE say which (docs/testing-on-a-cluster.md)
+	@test -n "$(KUBECONFIG)" || test -f /var/run/secrets/kubernetes.io/serviceaccount/token || { echo "KUBECONFIG is not set: the kubeconfig of a cluster to test on (docs/testing-on-a-cluster.md)" >&2; exit 1; }
+	@test -n "$(TRM_TEST_IMAGE)" || { echo "TRM_TEST_IMAGE is not set: the trainer's image, as the cluster's machines name it" >&2; exit 1; }
+	$(BIN)/python -m pytest -m cluster tests/cluster -v -rs -n 0 $(PYTEST)
 
 lint: setup  ## Check style, types, imports, sizes and generated files
 	$(BIN)/ruff check .
