@@ -1,17 +1,22 @@
 """How far a run in a cluster is: from its pods' metrics, and from its store."""
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trmctl import pods as p
 from trmctl.cluster import Cluster, Object
 from trmctl.jobs import Job
-from trmkit.errors import ClusterError, StoreError
+from trmkit.errors import ClusterError, StoreError, TrmError
 from trmkit.render.names import METRICS_PORT, STORE
+
+if TYPE_CHECKING:
+    from trmkit.spec.storage import StorageSection
 
 LINE = re.compile(r"^(trm_\w+)(?:\{[^}]*\})? ([-+0-9.eEnaifNI]+)$", re.MULTILINE)
 ATTEMPTS = "attempts.json"
@@ -69,9 +74,27 @@ def address(job: Job) -> tuple[str, str] | None:
     return (parts[0], f"{parts[1]}/{parts[2]}") if len(parts) == 3 and parts[0] else None
 
 
-def stored(job: Job) -> Stored | None:
-    """Return what the run's store knows; None: it has none, or this machine cannot read it."""
+def storage(cluster: Cluster, job: Job) -> "StorageSection | None":
+    """Return how the run's store is reached from here; None: it has none.
+
+    The run file says it, unless the environment names an endpoint: an address in the cluster means nothing elsewhere.
+    """
+    from trmctl.jobs import run_file
+    from trmkit.spec.load import loads
     from trmkit.spec.storage import StorageSection
+
+    place = address(job)
+    if place is None:
+        return None
+    found = StorageSection(remote=place[0])
+    with suppress(TrmError):
+        text = run_file(cluster, job)
+        found = loads(text).storage.model_copy(update={"remote": place[0]}) if text is not None else found
+    return found.model_copy(update={"endpoint_url": None}) if os.environ.get("AWS_ENDPOINT_URL_S3") else found
+
+
+def stored(job: Job, options: "StorageSection | None") -> Stored | None:
+    """Return what the run's store knows; None: it has none, or this machine cannot read it."""
     from trmkit.store import summary
     from trmkit.store.layout import CHECKPOINTS, SUMMARY
     from trmkit.store.manifest import MANIFEST
@@ -79,10 +102,10 @@ def stored(job: Job) -> Stored | None:
     from trmkit.store.publish import checkpoints
 
     place = address(job)
-    if place is None:
+    if place is None or options is None:
         return None
     try:
-        store = open_store(StorageSection(remote=place[0]))
+        store = open_store(options)
         known = summary.read(store, place[1])
         there = checkpoints(store, f"{place[1]}/{CHECKPOINTS}")
         seen = store.look(f"{place[1]}/{SUMMARY}")
@@ -96,16 +119,15 @@ def stored(job: Job) -> Stored | None:
     )  # fmt: skip
 
 
-def attempts(job: Job) -> list[dict[str, Any]]:
+def attempts(job: Job, options: "StorageSection | None") -> list[dict[str, Any]]:
     """Return the launcher's ledger of attempts, the oldest first; nothing if it cannot be read from here."""
-    from trmkit.spec.storage import StorageSection
     from trmkit.store.open import open_store
 
     place = address(job)
-    if place is None:
+    if place is None or options is None:
         return []
     try:
-        found = json.loads(open_store(StorageSection(remote=place[0])).read(f"{place[1]}/{ATTEMPTS}"))
+        found = json.loads(open_store(options).read(f"{place[1]}/{ATTEMPTS}"))
     except (StoreError, ValueError, RecursionError):
         return []
     known = found.get("attempts") if isinstance(found, dict) else None

@@ -5,15 +5,15 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.trmctl.cluster_objects import add_event, add_job, add_pod, add_workflow, meta, running
+from tests.trmctl.cluster_objects import RUN_FILE, add_event, add_job, add_pod, add_workflow, meta, running
 from tests.trmctl.conftest import Run
 from tests.trmctl.fake_cluster import FakeCluster
 from trmctl import jobs
 from trmctl import pods as p
-from trmctl.cluster import EVENT, POD, PYTORCHJOB
+from trmctl.cluster import CONFIG_MAP, EVENT, POD, PYTORCHJOB
 from trmctl.follow import follow
 from trmctl.profiles import Profile, profile
-from trmctl.progress import attempts, parse, stored
+from trmctl.progress import attempts, parse, storage, stored
 from trmctl.runs_in_cluster import ranks
 from trmctl.screens.curves import bars, curve
 from trmctl.screens.watcher import Watcher, screen
@@ -127,19 +127,44 @@ def test_text_of_prometheus_is_read_and_the_rest_left_out() -> None:
 def test_the_store_of_a_run_says_how_far_it_is_and_how_often_it_was_tried(tmp_path: Path) -> None:
     cluster = FakeCluster()
     body = add_job(cluster, JOB, *running())
-    assert stored(jobs.Job(PYTORCHJOB, body)) is None
+    assert stored(jobs.Job(PYTORCHJOB, body), None) is None
     body["metadata"]["annotations"][STORE] = f"{tmp_path}/demo/0123abcd"
     job = jobs.Job(PYTORCHJOB, body)
-    assert attempts(job) == []
+    options = storage(cluster, job)
+    assert attempts(job, options) == []
     store = FolderStore(tmp_path)
     store.write("demo/0123abcd/attempts.json", b'{"format": 1, "attempts": [{"number": 1}, "odd"]}')
     store.write("demo/0123abcd/run.json", b'{"format": 1, "state": "training", "step": 7, "total": 9}')
-    found = stored(job)
+    found = stored(job, options)
     assert found is not None
     assert (found.step, found.total, found.checkpoint) == (7, 9, None)
-    assert attempts(job) == [{"number": 1}]
+    assert attempts(job, options) == [{"number": 1}]
     store.write("demo/0123abcd/attempts.json", b"[" * 100_000)
-    assert attempts(job) == []
+    assert attempts(job, options) == []
+
+
+def test_a_store_is_reached_as_the_run_file_says_or_the_environment_of_who_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = FakeCluster()
+    body = add_job(cluster, JOB, *running())
+    assert storage(cluster, jobs.Job(PYTORCHJOB, body)) is None
+    body["metadata"]["annotations"][STORE] = "s3://bucket/trm/demo/0123abcd"
+    job = jobs.Job(PYTORCHJOB, body)
+    text = RUN_FILE + "storage: {remote: 's3://bucket/trm', endpoint_url: 'http://minio:9000', region: here}\n"
+    cluster.edit(CONFIG_MAP, JOB, data={"run.yaml": text})
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    found = storage(cluster, job)
+    assert found is not None
+    assert (found.remote, found.endpoint_url, found.region) == ("s3://bucket/trm", "http://minio:9000", "here")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000")
+    found = storage(cluster, job)
+    assert found is not None
+    assert (found.endpoint_url, found.region) == (None, "here")
+    cluster.remove(CONFIG_MAP, JOB)
+    found = storage(cluster, job)
+    assert found is not None
+    assert (found.remote, found.region) == ("s3://bucket/trm", None)
 
 
 def test_ranks_and_times_are_read_as_people_write_them() -> None:

@@ -26,13 +26,13 @@ def command(run: str, where: Place, output: str) -> int:
     from trmctl import jobs
     from trmctl.diagnosis.evidence import gather
     from trmctl.output import data, talk
-    from trmctl.progress import stored
+    from trmctl.progress import storage, stored
     from trmctl.screens.overview import overview
 
     cluster = where.open()
     job = jobs.find(cluster, run)
     seen = gather(cluster, job)
-    found = overview(seen, stored(job))
+    found = overview(seen, stored(job, storage(cluster, job)))
     if output == "name":
         click.echo(job.name)
     elif output == "table":

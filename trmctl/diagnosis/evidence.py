@@ -73,7 +73,7 @@ def gather(cluster: Cluster, job: Job, *, deep: bool = True, now: Callable[[], f
         if named:
             cluster_queue = may("ClusterQueues", lambda: cluster.get(CLUSTER_QUEUE, named), absent)
     metrics = progress.metrics(cluster, job, pods) if deep and state.phase in (Phase.RUNNING, Phase.STARTING) else {}
-    attempts = progress.attempts(job) if deep else []
+    attempts = progress.attempts(job, progress.storage(cluster, job)) if deep else []
     return Evidence(
         job, state, pods, events, workload, queue, cluster_queue, missing, now(), metrics, attempts, tuple(notes)
     )
