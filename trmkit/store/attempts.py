@@ -21,6 +21,7 @@ LONGEST_WAIT = 60.0
 
 PREEMPTED = "Preempted"
 OUT_OF_MEMORY = "OutOfMemory"
+SILENT = ". What left no word was killed whole, most often for want of memory (cluster.memory), or lost its machine"
 LARGEST_FINAL = 127
 """Exit codes up to this one end a job; whoever starts it after that does so on purpose, and counting begins anew."""
 
@@ -94,7 +95,8 @@ def decide(attempts: Attempts, step: int, restarts: int, deadline: float | None,
         return Verdict(
             reason="OutOfAttempts",
             message=f"{count} attempts in a row got no further than step {step} (ended by: {ends})",
-            next="see the logs of the last attempts; then submit again, or raise cluster.restarts",
+            next="see the logs of the last attempts; then submit again, or raise cluster.restarts"
+            + (SILENT if any(not one.reason for one in row) else ""),
             without_progress=count,
         )
     return Verdict(min(LONGEST_WAIT, 2.0**count) if count else 0.0, count, left=left)

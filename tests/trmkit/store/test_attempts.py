@@ -40,7 +40,9 @@ def test_so_many_restarts_are_allowed_and_no_more() -> None:
 
 
 def test_an_attempt_that_died_without_a_word_counts() -> None:
-    assert decide(history((40, None, "")), 40, 0, None, 0.0).reason == "OutOfAttempts"
+    silent = decide(history((40, None, "")), 40, 0, None, 0.0)
+    assert silent.reason == "OutOfAttempts"
+    assert "memory" in silent.next  # a container that is killed whole says nothing
 
 
 def test_progress_clears_the_count() -> None:
