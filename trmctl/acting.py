@@ -47,8 +47,8 @@ def suspend(job: Job, wanted: bool) -> Object:
 def cancel(cluster: Cluster, job: Job, *, now: bool = False) -> bool:
     """End a run; False: it had ended. A workflow is stopped, with its exit handler, or `now`, without.
 
-    A job has no way to be ended but its deletion. Its ConfigMap stays, and so does all that is in the store: the same
-    run file, submitted again, goes on from there.
+    A job has no way to be ended but its deletion, with which its ConfigMap goes. All that is in the store stays: the
+    same run file, submitted again, goes on from there.
     """
     if job.state().finished:
         return False
