@@ -21,7 +21,7 @@ from trmctl.cluster import (
 )
 from trmctl.jobs import PODS, Job
 from trmctl.phase import Phase
-from trmctl.pods import seconds
+from trmctl.pods import is_leaving, seconds
 from trmkit.errors import (
     ClusterConflictError,
     ClusterForbiddenError,
@@ -174,6 +174,8 @@ def submit(cluster: Cluster, submission: Submission, if_exists: str, say: Say) -
     if found is not None:
         say(f"waiting until {found.name} is gone")
         wait_gone(cluster, found)
+    else:
+        wait_left(cluster, submission, say)
     return create(cluster, submission), "replaced" if what == REPLACE else "created"
 
 
@@ -223,7 +225,11 @@ def own_config(cluster: Cluster, submission: Submission, job: Job) -> None:
     owner = {"apiVersion": job.kind.api_version, "kind": job.kind.kind, "name": job.name, "uid": job.uid}
     kept = [one for one in owners if one.get("name") != job.name]  # an owner of this name and another uid is gone
     changes = {"metadata": {"ownerReferences": [*kept, owner]}}
-    cluster.patch(CONFIG_MAP, submission.name, changes, submission.namespace)
+    try:
+        cluster.patch(CONFIG_MAP, submission.name, changes, submission.namespace)
+    except ClusterMissingError:  # it was that of an earlier job, and was collected after it in this very moment
+        cluster.apply(CONFIG_MAP, submission.config)
+        cluster.patch(CONFIG_MAP, submission.name, changes, submission.namespace)
 
 
 def wait_gone(cluster: Cluster, job: Job, seconds: float = GONE_SECONDS) -> None:
@@ -242,6 +248,30 @@ def wait_gone(cluster: Cluster, job: Job, seconds: float = GONE_SECONDS) -> None
         if left <= 0:
             raise TimedOutError(f"{job.name} is not gone after {seconds:.0f} s", next=f"trmctl why {job.name}")
         for change in cluster.watch(POD, job.namespace, labels=selector, seconds=min(left, 5.0)):
+            if change.type == "DELETED":
+                break
+
+
+def wait_left(cluster: Cluster, submission: Submission, say: Say) -> None:
+    """Wait for pods of an earlier job of this name that still save: new ones could not have their names before.
+
+    TimedOutError: some are still there.
+    """
+    if submission.kind not in (PYTORCHJOB, TRAINJOB):
+        return
+    until, told = time.monotonic() + GONE_SECONDS, False
+    selector = f"{PODS[submission.kind]}={submission.name}"
+    while any(is_leaving(pod) for pod in cluster.list(POD, submission.namespace, labels=selector)):
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimedOutError(
+                f"pods of an earlier {submission.name} are not gone after {GONE_SECONDS:.0f} s",
+                next=f"kubectl get pods -n {submission.namespace} -l {selector}",
+            )
+        if not told:
+            say(f"pods of an earlier {submission.name} still save and leave; waiting until they are gone")
+            told = True
+        for change in cluster.watch(POD, submission.namespace, labels=selector, seconds=min(left, 5.0)):
             if change.type == "DELETED":
                 break
 

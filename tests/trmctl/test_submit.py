@@ -26,7 +26,7 @@ from trmctl.cluster import (
     Kind,
     Object,
 )
-from trmkit.errors import ClusterForbiddenError, ClusterRefusedError
+from trmkit.errors import ClusterForbiddenError, ClusterMissingError, ClusterRefusedError
 from trmkit.render.names import job_name
 from trmkit.spec.load import loads
 
@@ -337,6 +337,42 @@ def test_resubmitting_from_a_checkpoint_that_is_not_there_says_which_are(trmctl:
     assert result.code == 1
     assert "there is no checkpoint '10'" in result.err
     assert trmctl("resubmit", "little", "--from-checkpoint", "newest", cluster=cluster).code == 2
+
+
+def test_pods_that_still_leave_are_waited_for_before_a_run_of_their_name_is_made(trmctl: Run) -> None:
+    cluster = FakeCluster()
+    labels = {"training.kubeflow.org/job-name": NAME}
+    about = {"name": f"{NAME}-worker-0", "labels": labels, "deletionTimestamp": "2026-01-01T12:00:00Z"}
+    cluster.put(POD, {"metadata": about})
+    made_before: list[list[str]] = []
+
+    def leaves() -> None:
+        made_before.append(cluster.names(PYTORCHJOB))
+        cluster.sweep()
+
+    cluster.script = [leaves]
+    result = trmctl("submit", cluster=cluster)
+    assert result.code == 0
+    assert "still save and leave" in result.err
+    assert made_before == [[]]
+    assert cluster.names(PYTORCHJOB) == [NAME]
+
+
+def test_a_config_map_that_goes_with_an_earlier_job_is_made_again(trmctl: Run) -> None:
+    cluster = FakeCluster()
+    gone = ClusterMissingError("configmaps not found")
+    cluster.fail("patch", CONFIG_MAP, gone)
+    assert trmctl("submit", cluster=cluster).code == 0
+    owner = cluster.see(CONFIG_MAP, NAME)["metadata"]["ownerReferences"][0]
+    assert owner["uid"] == cluster.see(PYTORCHJOB, NAME)["metadata"]["uid"]
+
+
+def test_the_namespace_on_the_command_line_wins_over_that_of_the_run_file(trmctl: Run) -> None:
+    cluster = FakeCluster()
+    words = ("submit", "--dry-run", "client", "-o", "json", "--set", "cluster.namespace=theirs")
+    for more, expected in ((("-n", "mine"), "mine"), ((), "theirs")):
+        items = json.loads(trmctl(*words, *more, cluster=cluster).out)["items"]
+        assert [one["metadata"]["namespace"] for one in items] == [expected, expected]
 
 
 def test_a_profile_gives_queue_and_store_where_the_run_file_has_none(trmctl: Run, tmp_path: Path) -> None:

@@ -31,10 +31,11 @@ def command(config: str | None, overrides: tuple[str, ...], store: str | None, w
 
     run = None
     if config is not None:
+        from trmctl.commands.submit import with_profile
         from trmkit.spec.load import load
 
         url = [f"storage.remote={check_url(store)}"] if store else []
-        run = load(config, [*overrides, *url])
+        run = with_profile(load(config, [*overrides, *url]), where)
     findings: list[Finding] = []
     try:
         findings += Doctor(where.open(run.cluster.namespace if run else None), run).findings()

@@ -140,10 +140,15 @@ def hand_over(cluster: "Cluster", wanted: "Submission", how: How) -> int:
 
 
 def with_profile(run: "RunFile", where: Place) -> "RunFile":
-    """Return the run file with queue and store of the profile, where it names none itself."""
+    """Return the run file with queue and store of the profile where it names none itself, and in `-n`'s namespace."""
     changes: dict[str, object] = {}
+    asked: dict[str, object] = {}
     if where.profile.queue and run.cluster.queue is None:
-        changes["cluster"] = run.cluster.model_copy(update={"queue": where.profile.queue})
+        asked["queue"] = where.profile.queue
+    if where.namespace and run.cluster.namespace is not None:
+        asked["namespace"] = where.namespace
+    if asked:
+        changes["cluster"] = run.cluster.model_copy(update=asked)
     if where.profile.store and run.storage.remote is None:
         changes["storage"] = run.storage.model_copy(update={"remote": where.profile.store})
     return run.model_copy(update=changes) if changes else run
