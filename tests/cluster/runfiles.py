@@ -11,7 +11,7 @@ from trmkit.spec.load import dump, loads
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import STEP, run_id
 
-QUICK, LONG = 60, 500
+QUICK, LONG = 60, 1000
 """Updates of a run that only has to end, and of one that is disturbed on its way."""
 PUZZLE = "12....1221....21"
 SECRET = "trm-test-store"

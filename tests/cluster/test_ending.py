@@ -80,8 +80,8 @@ def test_a_signal_deletes_the_run_where_that_is_asked_for(lab: Lab, backend: str
 def test_watch_draws_from_the_pods_and_ends_with_the_run(lab: Lab, backend: str) -> None:
     run = going(lab, "watched", backend)
     watching = lab.start("watch", run.job, "--every", "2s")
-    lab.until(lambda: "train_lm_loss" in watching.said(), START, "watch shows the loss of the pods")
-    assert "s an update" in watching.said()
+    shown = ("train_lm_loss", "s an update")
+    lab.until(lambda: all(one in watching.said() for one in shown), START, "watch shows numbers of the pods")
     lab.trmctl("delete", run.job, "--wait", seconds=TURN)
     done = watching.end(lab.patient(60))
     assert done.code == 4, done.text
