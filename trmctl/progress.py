@@ -75,7 +75,7 @@ def address(job: Job) -> tuple[str, str] | None:
 
 
 def storage(cluster: Cluster, job: Job) -> "StorageSection | None":
-    """Return how the run's store is reached from here; None: it has none.
+    """Return how the run's store is reached from here; None: it has none, or none that can be.
 
     The run file says it, unless the environment names an endpoint: an address in the cluster means nothing elsewhere.
     """
@@ -86,7 +86,10 @@ def storage(cluster: Cluster, job: Job) -> "StorageSection | None":
     place = address(job)
     if place is None:
         return None
-    found = StorageSection(remote=place[0])
+    try:
+        found = StorageSection(remote=place[0])
+    except ValueError:  # the annotation is not ours
+        return None
     with suppress(TrmError):
         text = run_file(cluster, job)
         found = loads(text).storage.model_copy(update={"remote": place[0]}) if text is not None else found

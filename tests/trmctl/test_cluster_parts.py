@@ -165,6 +165,8 @@ def test_a_store_is_reached_as_the_run_file_says_or_the_environment_of_who_asks(
     found = storage(cluster, job)
     assert found is not None
     assert (found.remote, found.region) == ("s3://bucket/trm", None)
+    body["metadata"]["annotations"][STORE] = "gs://bucket/trm/demo/0123abcd"
+    assert storage(cluster, jobs.Job(PYTORCHJOB, body)) is None
 
 
 def test_ranks_and_times_are_read_as_people_write_them() -> None:

@@ -75,12 +75,13 @@ def in_cluster(
 ) -> tuple[list["Row"], bool]:
     """Return the runs in the cluster, joined with those in the store; False: there is no cluster to ask."""
     from trmctl.output import talk
-    from trmctl.screens.listing import cluster_rows, jobs_of, join, store_of, stored_rows
-    from trmctl.stores import check_url
+    from trmctl.progress import storage as store_of
+    from trmctl.screens.listing import cluster_rows, jobs_of, join, publisher, stored_rows
     from trmkit.errors import ClusterError, ClusterNotConfiguredError, StoreError
 
     try:
-        jobs = jobs_of(where.open(), everywhere)
+        cluster = where.open()
+        jobs = jobs_of(cluster, everywhere)
     except ClusterNotConfiguredError:
         if where.context is not None:
             raise
@@ -90,8 +91,8 @@ def in_cluster(
             raise
         talk(f"without the cluster: {error.message}")
         return [], False
-    if options.remote is None and (found := store_of(jobs)) is not None:
-        options = type(options).model_validate({**options.model_dump(), "remote": check_url(found)})
+    if options.remote is None and (job := publisher(jobs)) is not None:
+        options = store_of(cluster, job) or options
     stored: list[Any] = []
     if options.remote is not None:
         try:

@@ -120,11 +120,12 @@ def jobs_of(cluster: "Cluster", everywhere: bool) -> "list[Job]":
     return jobs(cluster, "*" if everywhere else None)
 
 
-def store_of(jobs: Sequence["Job"]) -> str | None:
-    """Return the store that most of the jobs publish to."""
+def publisher(jobs: Sequence["Job"]) -> "Job | None":
+    """Return the newest job that publishes to the store that most of the jobs publish to."""
     from collections import Counter
 
     from trmctl.progress import address
 
-    found = Counter(place[0] for job in jobs if (place := address(job)) is not None)
-    return found.most_common(1)[0][0] if found else None
+    places = [(place[0], job) for job in jobs if (place := address(job)) is not None]
+    common = Counter(place for place, _ in places).most_common(1)
+    return next((job for place, job in places if place == common[0][0]), None)
