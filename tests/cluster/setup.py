@@ -54,13 +54,13 @@ def laboratory(settings: Settings, folder: Path) -> Iterator[Lab]:
     cluster = open_cluster(None, namespace)
     lab = Lab(cluster, namespace, settings, folder, commands_environment(folder, namespace, {}))
     with ExitStack() as last:
+        runtimes: list[str] = []
         cluster.create(NAMESPACE, namespace_object(namespace))
         if not settings.keep:
+            last.callback(lambda: [cluster.delete(RUNTIME, name) for name in runtimes])  # last: it stays while in use
             last.callback(remove, lab)
         last.callback(lab.end_all)
-        runtime = make_base(lab)
-        if runtime is not None and not settings.keep:
-            last.callback(cluster.delete, RUNTIME, runtime)
+        make_base(lab, runtimes)
         try:
             last.enter_context(store(lab))
         except BaseException:
@@ -75,19 +75,17 @@ def namespace_object(name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
-def make_base(lab: Lab) -> str | None:
-    """Apply what `render --base` and `--templates` print; return the runtime's name if it was not there before."""
+def make_base(lab: Lab, runtimes: list[str]) -> None:
+    """Apply what `render --base` and `--templates` print; note the runtime in `runtimes` if it was not there before."""
     words = ["--base", *(["--templates"] if lab.serves(WORKFLOW) else [])]
     objects = json.loads(lab.trmctl("render", *words, "-n", lab.namespace, "-o", "json").out)["items"]
-    made = None
     for found in objects:
         kind = ALL_KINDS[found["kind"]]
         if kind == RUNTIME:
             if not lab.serves(RUNTIME) or lab.cluster.get(RUNTIME, p.name(found)) is not None:
                 continue
-            made = p.name(found)
+            runtimes.append(p.name(found))
         lab.cluster.apply(kind, found)
-    return made
 
 
 @contextmanager
