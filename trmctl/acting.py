@@ -3,11 +3,12 @@
 from contextlib import suppress
 
 from trmctl import jobs
-from trmctl.cluster import CONFIG_MAP, KUEUE_WORKLOAD, PYTORCHJOB, WORKFLOW, Cluster, Object
+from trmctl.cluster import CONFIG_MAP, KUEUE_WORKLOAD, PYTORCHJOB, TRAINJOB, WORKFLOW, Cluster, Object
 from trmctl.jobs import Job
 from trmctl.phase import PAUSED
-from trmkit.errors import ClusterMissingError, ClusterRefusedError
-from trmkit.render.names import SPEC_HASH
+from trmkit.errors import ClusterForbiddenError, ClusterMissingError, ClusterRefusedError
+from trmkit.render import names
+from trmkit.render.names import SPEC_HASH, TTL
 
 
 def pause(cluster: Cluster, job: Job, now: str) -> None:
@@ -18,7 +19,9 @@ def pause(cluster: Cluster, job: Job, now: str) -> None:
     state = job.state()
     if state.finished:
         raise ClusterRefusedError(f"{job.name} is over ({state.phase.lower()})", next="trmctl list shows what runs")
-    known = jobs.workload(cluster, job)
+    for child in children(cluster, job):
+        pause(cluster, child, now)
+    known = queued_as(cluster, job)
     mark: Object = {"metadata": {"annotations": {PAUSED: now}}}
     cluster.patch(job.kind, job.name, mark if known else {**mark, **suspend(job, True)}, job.namespace)
     if known is not None:
@@ -32,11 +35,39 @@ def resume(cluster: Cluster, job: Job) -> None:
         raise ClusterRefusedError(
             f"{job.name} is over ({state.phase.lower()})", next="trmctl submit goes on from its newest checkpoint"
         )
-    known = jobs.workload(cluster, job)
+    for child in children(cluster, job):
+        resume(cluster, child)
+    known = queued_as(cluster, job)
     mark: Object = {"metadata": {"annotations": {PAUSED: None}}}
     cluster.patch(job.kind, job.name, mark if known else {**mark, **suspend(job, False)}, job.namespace)
     if known is not None:
         cluster.patch(KUEUE_WORKLOAD, known["metadata"]["name"], {"spec": {"active": True}}, job.namespace)
+
+
+def children(cluster: Cluster, job: Job) -> list[Job]:
+    """Return the jobs that a pipeline has handed in and waits for. ClusterRefusedError: it is a sweep, of many runs."""
+    if job.kind != WORKFLOW:
+        return []
+    if "-sweep-" in job.name:
+        raise ClusterRefusedError(
+            f"{job.name} is a sweep: its runs are paused one by one", next=f"trmctl list; or trmctl cancel {job.name}"
+        )
+    same = f"{names.OURS},{names.ID}={job.run_id},{names.NAME}={job.run_name}"
+    found = jobs.jobs(cluster, job.namespace, same)
+    return [one for one in found if one.kind in (PYTORCHJOB, TRAINJOB) and not one.state().finished]
+
+
+def queued_as(cluster: Cluster, job: Job) -> Object | None:
+    """Return what Kueue knows of a job; None: it waits in no queue. ClusterForbiddenError: that may not be read.
+
+    Kueue takes back a `suspend` of ours, so without its Workload nothing could be paused.
+    """
+    if job.queue and not cluster.allowed("list", KUEUE_WORKLOAD, job.namespace):
+        raise ClusterForbiddenError(
+            f"{job.name} waits in queue {job.queue!r}, and this user may not read Kueue's workloads",
+            next="ask for get, list and patch of workloads.kueue.x-k8s.io",
+        )
+    return jobs.workload(cluster, job)
 
 
 def suspend(job: Job, wanted: bool) -> Object:
@@ -47,8 +78,8 @@ def suspend(job: Job, wanted: bool) -> Object:
 def cancel(cluster: Cluster, job: Job, *, now: bool = False) -> bool:
     """End a run; False: it had ended. A workflow is stopped, with its exit handler, or `now`, without.
 
-    A job has no way to be ended but its deletion, with which its ConfigMap goes. All that is in the store stays: the
-    same run file, submitted again, goes on from there.
+    A job has no way to be ended but its deletion. Its ConfigMap stays, and so does all that is in the store: the same
+    run file, submitted again, goes on from there.
     """
     if job.state().finished:
         return False
@@ -88,8 +119,8 @@ def overdue(job: Job, now: float, older_than: float | None) -> bool:
         return False
     if older_than is None:
         spec = job.body.get("spec") or {}
-        ttl = (spec.get("runPolicy") or {}).get("ttlSecondsAfterFinished")
-        if ttl is None:
+        ttl = (spec.get("runPolicy") or {}).get("ttlSecondsAfterFinished", job.annotations.get(TTL))
+        if ttl is None or not str(ttl).isdigit():
             return False
         older_than = float(ttl)
     return now - (state.since or job.created) > older_than

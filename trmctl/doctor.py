@@ -205,6 +205,8 @@ class Doctor:
         else:
             yield ok(f"queues in {self.namespace}: {', '.join(queues) or 'none'}")
         config = self.cluster.get(CONFIG_MAP, "kueue-manager-config", "kueue-system")
+        if config is None:
+            yield Finding("", "unknown", "Kueue's configuration is not at kueue-system/kueue-manager-config")
         text = "\n".join((config or {}).get("data", {}).values())
         for kind, framework in ((PYTORCHJOB, "kubeflow.org/pytorchjob"), (TRAINJOB, "trainer.kubeflow.org/trainjob")):
             if kind in self.jobs and config is not None and not enabled(text, framework):
@@ -370,9 +372,14 @@ def usable(node: Object) -> bool:
 
 
 def enabled(text: str, framework: str) -> bool:
-    """Say whether Kueue's configuration names a framework in a line that is no comment."""
-    lines = (line.strip().lstrip("-").strip().strip("\"'") for line in text.splitlines())
-    return framework in lines
+    """Say whether Kueue's configuration enables a framework."""
+    import yaml
+
+    try:
+        found = [one for one in yaml.safe_load_all(text) if isinstance(one, dict)]
+    except yaml.YAMLError:
+        return False
+    return any(framework in ((one.get("integrations") or {}).get("frameworks") or ()) for one in found)
 
 
 def selects(selector: Any, labels: dict[str, str]) -> bool:

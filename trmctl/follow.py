@@ -26,6 +26,8 @@ from trmkit.errors import (
 
 TICK = 2.0
 """Seconds between two looks."""
+DENIED_SECONDS = 180.0
+"""How long a follower bears that it is refused."""
 ASK_WHY = 15.0
 """Seconds between two looks for why a run waits."""
 LAST_LINES = 10.0
@@ -96,6 +98,7 @@ class Following:
         self._uids: dict[str, str] = {}
         self._said = ""
         self._asked: float | None = None
+        self._denied_at: float | None = None
 
     def look(self, now: float) -> int | None:
         """Look once: say and write what is new. Return the exit code when the run is over."""
@@ -105,6 +108,13 @@ class Following:
         except ClusterUnreachableError as error:
             self._tell(f"the cluster does not answer; still trying: {error.message}")
             return None
+        except ClusterForbiddenError as error:  # a token that is being renewed looks like one that is not valid
+            self._denied_at = self._denied_at if self._denied_at is not None else now
+            if now - self._denied_at > DENIED_SECONDS:
+                raise
+            self._tell(f"the cluster refuses us; still trying: {error.message}")
+            return None
+        self._denied_at = None
         if job is None:
             self._drain()
             self._say(f"{self._job.name} was deleted")

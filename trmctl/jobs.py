@@ -5,13 +5,25 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from trmctl import pods as p
-from trmctl.cluster import CONFIG_MAP, EVENT, KUEUE_WORKLOAD, POD, PYTORCHJOB, TRAINJOB, WORKFLOW, Cluster, Kind, Object
+from trmctl.cluster import (
+    CONFIG_MAP,
+    CRON_WORKFLOW,
+    EVENT,
+    KUEUE_WORKLOAD,
+    POD,
+    PYTORCHJOB,
+    TRAINJOB,
+    WORKFLOW,
+    Cluster,
+    Kind,
+    Object,
+)
 from trmctl.output import talk
 from trmctl.phase import QUEUE, State, state_of
 from trmkit.errors import ClusterError, ClusterForbiddenError, ClusterMissingError
 from trmkit.render import names
 
-KINDS = (PYTORCHJOB, TRAINJOB, WORKFLOW)
+KINDS = (PYTORCHJOB, TRAINJOB, WORKFLOW, CRON_WORKFLOW)
 PODS = {
     PYTORCHJOB: "training.kubeflow.org/job-name",
     TRAINJOB: "jobset.sigs.k8s.io/jobset-name",
@@ -143,9 +155,11 @@ def find(cluster: Cluster, text: str, namespace: str | None = None) -> Job:
             f"there is no run {text!r} in namespace {namespace or cluster.namespace} of {cluster.where}{close}",
             next=f"the runs there: {there}; trmctl list also asks the store",
         )
+    whole = [job for job in matching if job.kind == WORKFLOW and job.name != text and not job.state().finished]
+    matching = whole + [job for job in matching if job not in whole]  # a pipeline goes before the job it waits for
     if len(matching) > 1:
         others = ", ".join(f"{job.name} ({job.kind.kind})" for job in matching[1:6])
-        talk(f"taking {matching[0].name} ({matching[0].kind.kind}), the newest; there are also {others}")
+        talk(f"taking {matching[0].name} ({matching[0].kind.kind}), first; there are also {others}")
     return matching[0]
 
 
@@ -157,6 +171,8 @@ def again(cluster: Cluster, job: Job) -> Job | None:
 
 def pods(cluster: Cluster, job: Job) -> list[Object]:
     """Return the pods of a run by rank."""
+    if job.kind not in PODS:  # what starts by the clock has none of its own
+        return []
     return p.by_rank(cluster.list(POD, job.namespace, labels=f"{PODS[job.kind]}={job.name}"))
 
 
@@ -180,7 +196,8 @@ def events(cluster: Cluster, job: Job, pods: Sequence[Object]) -> list[Object]:
         same = (
             about.get("uid") in (None, "", job.uid) if name == job.name and about.get("kind") == job.kind.kind else True
         )
-        if same and (name in prefix or name.startswith((f"{job.name}-", f"pytorchjob-{job.name}-"))):
+        of_another = job.kind != WORKFLOW and name.startswith((f"{job.name}-pipeline", f"{job.name}-sweep-"))
+        if same and not of_another and (name in prefix or name.startswith((f"{job.name}-", f"pytorchjob-{job.name}-"))):
             found.append(event)
     return sorted(found, key=lambda event: when(event) or 0.0)
 

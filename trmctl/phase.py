@@ -101,7 +101,7 @@ def trainjob(job: Object, pods: Sequence[Object] | None, workload: Object | None
     counts = (job.get("status") or {}).get("jobsStatus") or ()
     wanted = int((spec.get("trainer") or {}).get("numNodes") or 1)
     if any(one.get("ready") for one in counts):
-        return State(Phase.RUNNING)
+        return together(State(Phase.RUNNING), pods, wanted)
     if any(one.get("failed") for one in counts):
         return State(Phase.RESTARTING, "JobFailed", "its pods are made again")
     if any(one.get("active") for one in counts):
@@ -125,10 +125,23 @@ def workflow(job: Object, pods: Sequence[Object] | None, workload: Object | None
     return State(Phase.RUNNING if phase == "Running" else Phase.PENDING, "", message, since)
 
 
+def cron_workflow(job: Object, pods: Sequence[Object] | None, workload: Object | None) -> State:
+    """Return the state of a pipeline that starts by the clock."""
+    spec, status = job.get("spec") or {}, job.get("status") or {}
+    since = p.seconds(status.get("lastScheduledTime"))
+    if spec.get("suspend"):
+        return State(Phase.PAUSED, "Suspended", "it does not start by the clock", since)
+    when = ", ".join(str(one) for one in spec.get("schedules") or [spec.get("schedule", "?")])
+    if status.get("active"):
+        return State(Phase.RUNNING, "", f"starts at {when}", since)
+    return State(Phase.PENDING, "Scheduled", f"starts at {when}", since)
+
+
 READERS: dict[str, Callable[[Object, Sequence[Object] | None, Object | None], State]] = {
     "PyTorchJob": pytorchjob,
     "TrainJob": trainjob,
     "Workflow": workflow,
+    "CronWorkflow": cron_workflow,
 }
 
 

@@ -43,7 +43,7 @@ KINDS: dict[str, Kind] = {kind.kind: kind for kind in (CONFIG_MAP, POD, PYTORCHJ
 def preflight(cluster: Cluster, run: RunFile, objects: list[Object], namespace: str) -> tuple[list[str], list[str]]:
     """Return what would keep the run from starting, and what could not be found out. Nothing is changed.
 
-    ClusterUnreachableError: the cluster does not answer.
+    ClusterUnreachableError: the cluster does not answer. ClusterForbiddenError: this user may not make such jobs.
     """
     wrong, unknown = [], []
     for found in [*objects, pod(run, namespace)]:
@@ -53,10 +53,9 @@ def preflight(cluster: Cluster, run: RunFile, objects: list[Object], namespace: 
         except ClusterConflictError:
             continue
         except ClusterForbiddenError as error:
-            if kind is POD:
-                unknown.append(f"whether its pods would be admitted: {error.message}")
-            else:
-                wrong.append(error.message)
+            if kind is not POD:
+                raise
+            unknown.append(f"whether its pods would be admitted: {error.message}")
         except ClusterUnreachableError:
             raise
         except ClusterError as error:

@@ -76,8 +76,8 @@ def namespace_object(name: str) -> Object:
 
 
 def make_base(lab: Lab, runtimes: list[str]) -> None:
-    """Apply what `render --base` and `--templates` print; note the runtime in `runtimes` if it was not there before."""
-    words = ["--base", *(["--templates"] if lab.serves(WORKFLOW) else [])]
+    """Apply what `render --base`, `--runtime` and `--templates` print; note in `runtimes` one that was not there."""
+    words = ["--base", "--runtime", *(["--templates"] if lab.serves(WORKFLOW) else [])]
     objects = json.loads(lab.trmctl("render", *words, "-n", lab.namespace, "-o", "json").out)["items"]
     for found in objects:
         kind = ALL_KINDS[found["kind"]]

@@ -121,7 +121,7 @@ def test_a_laboratory_is_removed_with_all_that_was_made_outside_its_namespace(
     settings = replace(given(), store="s3://bucket/prefix")
     with pytest.raises(ZeroDivisionError) if fails else nullcontext(), setup.laboratory(settings, tmp_path) as lab:
         assert fake.names(NAMESPACE) == [lab.namespace]
-        assert set(fake.names(SERVICE_ACCOUNT)) == {"trm-trainer", "trm-workflow"}
+        assert set(fake.names(SERVICE_ACCOUNT)) == {"trm-trainer", "trm-step", "trm-workflow"}
         assert fake.names(SECRET) == [SECRET_NAME]
         assert lab.store == f"s3://bucket/prefix/{lab.namespace}"
         assert fake.names(RUNTIME) == ["trm"]

@@ -61,8 +61,8 @@ def test_the_server_takes_a_job_that_uses_every_key(lab: Lab, backend: str) -> N
 
 
 def test_the_server_takes_what_a_namespace_needs(lab: Lab) -> None:
-    objects = render(lab, "--base", *(["--templates"] if lab.serves(WORKFLOW) else []))
-    taken(lab, [one for one in objects if one["kind"] != RUNTIME.kind or lab.serves(TRAINJOB)])
+    more = {"--runtime": lab.serves(RUNTIME) and lab.serves(TRAINJOB), "--templates": lab.serves(WORKFLOW)}
+    taken(lab, render(lab, "--base", *(option for option, served in more.items() if served)))
 
 
 @pytest.mark.parametrize("more", [(), ("--cron", "0 3 * * *")], ids=["once", "by the clock"])

@@ -13,13 +13,14 @@ from tests.trmctl.cluster_objects import (
     add_workflow,
     created,
     failed,
+    meta,
     running,
     succeeded,
     unschedulable,
 )
 from tests.trmctl.conftest import Run
 from tests.trmctl.fake_cluster import FakeCluster, stamp
-from trmctl.cluster import CONFIG_MAP, KUEUE_WORKLOAD, POD, PYTORCHJOB, TRAINJOB, WORKFLOW
+from trmctl.cluster import CONFIG_MAP, CRON_WORKFLOW, KUEUE_WORKLOAD, POD, PYTORCHJOB, TRAINJOB, WORKFLOW
 from trmctl.phase import PAUSED, QUEUE
 from trmkit.errors import ClusterForbiddenError
 
@@ -299,3 +300,45 @@ def test_options_say_where(trmctl: Run, cluster: FakeCluster, monkeypatch: pytes
     assert (cluster.context, cluster.namespace) == ("lab", "other")
     monkeypatch.setenv("TRM_NAMESPACE", "team")
     assert trmctl("status", "demo", cluster=cluster).code == 0
+
+
+def test_a_pipeline_is_paused_with_the_job_it_waits_for(trmctl: Run) -> None:
+    cluster = FakeCluster()
+    add_workflow(cluster, "Running", job="demo-0123abcd-pipeline")
+    add_job(cluster, "demo-0123abcd", *running())
+    assert trmctl("pause", "demo", cluster=cluster).code == 0
+    assert cluster.see(WORKFLOW, "demo-0123abcd-pipeline")["spec"]["suspend"] is True
+    assert cluster.see(PYTORCHJOB, "demo-0123abcd")["spec"]["runPolicy"]["suspend"] is True
+    assert trmctl("resume", "demo", cluster=cluster).code == 0
+    assert cluster.see(PYTORCHJOB, "demo-0123abcd")["spec"]["runPolicy"]["suspend"] is False
+
+
+def test_a_queued_job_is_not_paused_behind_kueues_back(trmctl: Run) -> None:
+    cluster = FakeCluster()
+    job = add_job(cluster, "demo-0123abcd", *running())
+    job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "batch"
+    cluster.put(PYTORCHJOB, job)
+    cluster.denied = {("list", "workloads")}
+    before = len(cluster.mutations)
+    assert trmctl("pause", "demo", cluster=cluster).code == 3
+    assert len(cluster.mutations) == before
+
+
+def test_what_was_cancelled_can_be_deleted(trmctl: Run) -> None:
+    cluster = FakeCluster()
+    trmctl("submit", cluster=cluster)
+    assert trmctl("cancel", "little", cluster=cluster).code == 0
+    assert len(cluster.names(CONFIG_MAP)) == 1
+    assert trmctl("delete", "little", cluster=cluster).code == 0
+    assert cluster.names(CONFIG_MAP) == []
+
+
+def test_a_pipeline_by_the_clock_is_a_run_like_others(trmctl: Run) -> None:
+    cluster = FakeCluster("team", PYTORCHJOB, WORKFLOW, CRON_WORKFLOW)
+    body = {"metadata": meta("demo-0123abcd-cron"), "spec": {"schedules": ["0 3 * * *"]}}
+    cluster.put(CRON_WORKFLOW, body)
+    assert "starts at 0 3 * * *" in trmctl("status", "demo", cluster=cluster).out
+    assert trmctl("pause", "demo", cluster=cluster).code == 0
+    assert cluster.see(CRON_WORKFLOW, "demo-0123abcd-cron")["spec"]["suspend"] is True
+    assert trmctl("delete", "demo", cluster=cluster).code == 0
+    assert cluster.names(CRON_WORKFLOW) == []

@@ -16,8 +16,8 @@ from trmctl.times import duration
 def command(run: str, now: bool, wait: bool, timeout: float, where: Place) -> None:
     """End a run in a cluster; what it has stored stays.
 
-    Its pods get SIGTERM and save first. The job is removed, as that is the only way to end one; its checkpoints in
-    the store stay, so the same run file, submitted again, goes on from there. A workflow is stopped and stays.
+    Its pods get SIGTERM and save first. The job is removed, as that is the only way to end one; its ConfigMap and its
+    checkpoints stay, so the same run file, submitted again, goes on from there. A workflow is stopped and stays.
 
     \b
     Example:

@@ -37,7 +37,9 @@ def command(
       trmctl delete --finished --older-than 3d
     """
     from trmctl import acting, jobs
+    from trmctl.cluster import CONFIG_MAP
     from trmctl.output import talk
+    from trmkit.errors import ClusterMissingError
 
     if finished == (run is not None):
         raise click.UsageError("give a run, or --finished")
@@ -45,7 +47,17 @@ def command(
         raise click.UsageError("--older-than goes with --finished")
     cluster = where.open()
     if run is not None:
-        chosen = [jobs.find(cluster, run)]
+        try:
+            chosen = [jobs.find(cluster, run)]
+        except ClusterMissingError as missing:  # cancelled, perhaps: then its run file stayed
+            try:
+                name, _ = jobs.find_run_text(cluster, run)
+            except ClusterMissingError:
+                raise missing from None
+            if not dry_run:
+                cluster.delete(CONFIG_MAP, name)
+            click.echo(name)
+            return
     else:
         chosen = [job for job in jobs.jobs(cluster) if acting.overdue(job, time.time(), older_than)]
     for job in chosen:

@@ -10,7 +10,8 @@ from trmctl.stores import PATIENCE
 from trmctl.times import duration
 
 if TYPE_CHECKING:
-    from trmctl.cluster import Cluster
+    from trmctl.cluster import Cluster, Kind
+    from trmkit.render.objects import Backend
     from trmkit.spec.run import RunFile
 
 
@@ -51,9 +52,25 @@ def command(
     name, wanted = changed(cluster, run, overrides, from_checkpoint)
     if "-sweep-" in name.removeprefix(wanted.name):
         raise click.UsageError(f"{name} is a sweep: trmctl sweep with the same grid goes on with it")
-    make = pipeline_submission if name.endswith("-pipeline") else job_submission
     how = How(yes, dry_run, "replace", follow, follow, timeout, pause=where.wait)
-    return hand_over(cluster, make(cluster, wanted), how)
+    if name.endswith("-pipeline"):
+        return hand_over(cluster, pipeline_submission(cluster, wanted), how)
+    return hand_over(cluster, job_submission(cluster, wanted, *as_before(cluster, name)), how)
+
+
+def as_before(cluster: "Cluster", name: str) -> "tuple[Backend | None, tuple[str, ...]]":
+    """Return the kind of job and the stages that a run in the cluster had."""
+    from trmctl.cluster import PYTORCHJOB, TRAINJOB
+    from trmkit.render.names import STAGES
+    from trmkit.stages import NAMES
+
+    kinds: tuple[tuple[Kind, Backend], ...] = ((PYTORCHJOB, "pytorchjob"), (TRAINJOB, "trainjob"))
+    for kind, backend in kinds:
+        found = cluster.get(kind, name) if cluster.serves(kind) else None
+        if found is not None:
+            stages = (found["metadata"].get("annotations") or {}).get(STAGES)
+            return backend, tuple(stages.split(",")) if stages else NAMES
+    return None, NAMES
 
 
 def changed(cluster: "Cluster", text: str, overrides: tuple[str, ...], which: str | None) -> tuple[str, "RunFile"]:
@@ -64,8 +81,11 @@ def changed(cluster: "Cluster", text: str, overrides: tuple[str, ...], which: st
 
     try:
         job = jobs.find(cluster, text)
-    except ClusterMissingError:  # cancelled: the job is gone, and its run file stayed
-        name, content = jobs.find_run_text(cluster, text)
+    except ClusterMissingError as missing:  # cancelled, perhaps: then its run file stayed
+        try:
+            name, content = jobs.find_run_text(cluster, text)
+        except ClusterMissingError:
+            raise missing from None
     else:
         name, content = job.name, jobs.run_text(cluster, job.name)
         if not job.state().finished and not overrides and which is None:

@@ -7,12 +7,16 @@ from typing import Any, TypeVar
 
 from trmctl import jobs, progress
 from trmctl import pods as p
-from trmctl.cluster import CLUSTER_QUEUE, LOCAL_QUEUE, Cluster, Object
+from trmctl.cluster import CLUSTER_QUEUE, KUEUE_WORKLOAD, LOCAL_QUEUE, Cluster, Object
 from trmctl.jobs import Job
 from trmctl.phase import Phase, State
 from trmkit.errors import ClusterForbiddenError, ClusterMissingError
 
 T = TypeVar("T")
+
+
+HIDDEN = "you may not see Kueue's workloads"
+"""Note: whether Kueue has taken a job up cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ def gather(cluster: Cluster, job: Job, *, deep: bool = True, now: Callable[[], f
 
     pods: list[Object] = may("pods", lambda: jobs.pods(cluster, job), [])
     workload = jobs.workload(cluster, job)
+    if job.queue and workload is None and not cluster.allowed("list", KUEUE_WORKLOAD, job.namespace):
+        notes.append(HIDDEN)
     state = job.state(pods, workload)
     none: list[Object] = []
     events = may("events", lambda: jobs.events(cluster, job, pods), none) if deep or not is_well(state) else none

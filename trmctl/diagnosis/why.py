@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from trmctl import pods as p
 from trmctl.cluster import WORKFLOW, Object
 from trmctl.diagnosis.causes import ENDINGS, MOUNTS, NOT_MADE, STORE, UNSCHEDULABLE, WAITING, Cause
-from trmctl.diagnosis.evidence import Evidence
+from trmctl.diagnosis.evidence import HIDDEN, Evidence
 from trmctl.phase import Phase, conditions
 
 TAKEN_UP_WITHIN = 30.0
@@ -77,6 +77,12 @@ def queued(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             f"there is no queue {queue!r} in this namespace", (), "correct cluster.queue: kubectl get localqueue"
         )
+        return
+    if seen.workload is None and HIDDEN in seen.notes:
+        yield Finding(
+            f"it waits in queue {queue!r}", _texts("what Kueue says of it may not be read"),
+            "ask for get and list of workloads.kueue.x-k8s.io to see its place",
+        )  # fmt: skip
         return
     if seen.workload is None:
         yield Finding(
