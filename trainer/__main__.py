@@ -3,13 +3,14 @@
 import argparse
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from trainer.agency import HEART, last_words
+from trainer.agency import HEART, in_cluster, last_words
 from trmkit.errors import SpecError, TrmError
 from trmkit.spec.load import load
 from trmkit.spec.run import RunFile
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code.
 
-    0 done, 1 failed, 2 unusable run file, 130 or 143 stopped by a signal; 143, too, when another process is gone.
+    0 done, 1 failed, 2 unusable run file, 130 or 143 stopped by a signal; 143, too, when another process is gone and,
+    in a cluster, when a store does not answer or the GPU is broken.
     """
     HEART.start()
     options = parser().parse_args(arguments)
@@ -32,18 +34,18 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (TrmError, OSError) as error:
-        code = error.exit_code if isinstance(error, TrmError) else 1
-        last_words(code, REASONS.get(code, "Failed"), str(error))
+        code, reason = judge(error)
+        last_words(code, reason, str(error))
         if os.environ.get("TRM_DEBUG") == "1":
             raise
         complain(error)
         return code
     except Exception as error:
         code, reason = judge(error)
-        last_words(code, reason, f"{type(error).__name__}: {error}")
+        last_words(code, reason, f"{type(error).__name__} on {socket.gethostname()}: {error}")
         if code == 1:
             raise
-        print(f"another process of this run is gone: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"{SAID[reason]}: {str(error).splitlines()[0]}", file=sys.stderr)
         return code
     finally:
         if signal.getsignal(signal.SIGTERM) is leave:  # it is ignored once all processes are done
@@ -52,14 +54,30 @@ def main(arguments: list[str] | None = None) -> int:
 
 REASONS = {2: "Config", 143: "PeerLost"}
 """Exit code -> what the launcher calls the end; any other has failed."""
+SAID = {"PeerLost": "another process of this run is gone", "BrokenGpu": "this machine's GPU does not work"}
+"""What is printed of an end that is nobody's bug."""
 
 
 def judge(error: Exception) -> tuple[int, str]:
-    """Return exit code and reason of an error that is none of ours."""
-    from trainer.peers import out_of_memory, peer_is_gone
+    """Return the exit code and the reason that an error ends this process with.
 
+    In a cluster it is 143, start me again, too, when a store did not answer for as long as the run file says, or the
+    GPU is broken: the run's budget bounds that. Elsewhere nobody would.
+    """
+    own = isinstance(error, TrmError | OSError)
+    if isinstance(error, SpecError) or (own and not in_cluster()):
+        code = error.exit_code if isinstance(error, TrmError) else 1
+        return code, REASONS.get(code, "Failed")
+    from trainer.peers import gpu_is_broken, is_unreachable, out_of_memory, peer_is_gone
+
+    if in_cluster() and gpu_is_broken(error):
+        return 143, "BrokenGpu"
+    if isinstance(error, TrmError | OSError) and is_unreachable(error):
+        return 143, "StoreUnavailable"
     if peer_is_gone(error):
         return 143, REASONS[143]
+    if isinstance(error, TrmError):
+        return error.exit_code, REASONS.get(error.exit_code, "Failed")
     return 1, "OutOfMemory" if out_of_memory(error) else "Failed"
 
 
@@ -185,7 +203,7 @@ def together(run: RunFile, work: "Callable[[World], object]") -> int:
     from trainer import dist
 
     try:
-        with dist.world(run.train) as world:
+        with dist.world(run.train, run.cluster.gpus_per_node if in_cluster() else 0) as world:
             work(world)
     except dist.Stopped as stopped:
         last_words(stopped.exit_code, "Preempted", str(stopped))

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 AGENCY = "TRM_AGENCY"
+JOB = "TRM_JOB"
+"""Name of the job, in a cluster."""
 PULSE_SECONDS = 1.0
 LIFE = struct.Struct("<ddq")
 """Time of the last pulse, time of the last progress or 0 at rest, both on the machine's monotonic clock; the step."""
@@ -86,6 +88,11 @@ class Heart:
 
 
 HEART = Heart()
+
+
+def in_cluster() -> bool:
+    """Say whether somebody starts this process again when it ends with a code above 127."""
+    return bool(os.environ.get(JOB))
 
 
 def last_words(exit: int, reason: str, message: str = "") -> None:

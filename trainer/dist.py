@@ -4,6 +4,7 @@ import ctypes
 import os
 import random
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from trainer.agency import HEART
-from trainer.peers import PeerFailedError
+from trainer.peers import BrokenMachineError, PeerFailedError
 from trmkit.errors import SpecError
 from trmkit.spec.train import TrainSection
 
@@ -97,14 +98,19 @@ class World:
 
 
 @contextmanager
-def world(cfg: TrainSection) -> Iterator[World]:
+def world(cfg: TrainSection, gpus: int = 0) -> Iterator[World]:
     """Join the processes that torchrun started, or be the only one; leaves the group at the end, when all are there.
+
+    In a cluster this machine was asked for with so many `gpus`. SpecError, BrokenMachineError: it cannot use them.
 
     A group that ends by an error is left as it is: to take leave of it could wait for those that are gone.
     """
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     size, local_rank = _number_in_environment("WORLD_SIZE", 1), _number_in_environment("LOCAL_RANK", 0)
+    if gpus and cfg.device in ("auto", "cuda"):
+        built = torch.backends.cuda.is_built()  # type: ignore[no-untyped-call]
+        _expect_gpus(gpus, built, torch.cuda.device_count() if torch.cuda.is_available() else 0)
     device = _device(cfg.device, local_rank)
     if size == 1:
         yield World(0, 1, 0, device)
@@ -139,6 +145,20 @@ def _leave_with_parent() -> None:
     """Have Linux send SIGTERM when the launcher dies, so that no worker trains on without it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _expect_gpus(wanted: int, built: bool, found: int) -> None:
+    """See that there are the GPUs this machine was asked for with, rather than train on its CPU and not say so."""
+    if not built:
+        raise SpecError(
+            f"cluster.gpus_per_node is {wanted}, but torch {torch.__version__} of this image is built for the CPU",
+            next="set cluster.image to one with CUDA, or cluster.gpus_per_node to 0",
+        )
+    if found < wanted:
+        raise BrokenMachineError(
+            f"this machine's GPU does not work: torch finds {found} of {wanted} on {socket.gethostname()}",
+            next="look at that pod's machine: its GPU, its driver, and the device plugin",
+        )
 
 
 def _device(wanted: str, local_rank: int) -> torch.device:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from trainer.agency import Words
+from trainer.agency import JOB, Words
 from trmkit.errors import SpecError, TrmError
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from trmkit.spec.run import RunFile
     from trmkit.store.layout import RunDirectory
 
-JOB = "TRM_JOB"
 TERMINATION_LOG = "/dev/termination-log"
 LARGEST = 2048
 """Bytes of a termination message; the cluster cuts longer ones anywhere."""

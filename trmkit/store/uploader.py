@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trmkit.errors import StoreDamagedError, StoreError
+from trmkit.errors import StoreDamagedError, StoreError, StoreUnavailableError
 from trmkit.store import manifest as manifests
 from trmkit.store import summary as summaries
 from trmkit.store.base import Say, Store
@@ -78,6 +78,7 @@ class Uploader:
         self._landed_at = time.time()
         self._stays = False
         self._failures = 0
+        self._refused = False
         self._down_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
         self._thread.start()
@@ -114,7 +115,7 @@ class Uploader:
     def finish(self, seconds: float, hurry: Callable[[], bool] = lambda: False, in_a_hurry: float = 0.0) -> None:
         """Publish what waits and end, within `seconds`, or within `in_a_hurry` seconds once `hurry()`.
 
-        StoreError: not everything landed.
+        StoreError: not everything landed, because the store refuses it; StoreUnavailableError: or for want of time.
         """
         with self._wake:
             self._closing, self._files_due = True, True
@@ -131,7 +132,8 @@ class Uploader:
             self._thread.join(1.0)
         left = sorted(self.holds())
         if left or self._files_due:
-            raise StoreError(
+            kind = StoreError if self._refused else StoreUnavailableError
+            raise kind(
                 f"not published in {self._store.url} within {time.monotonic() - started:.0f} s: "
                 + (f"checkpoint {', '.join(map(str, left))}" if left else "the files of the run"),
                 next=f"everything is in {self._directory.root}; run again to publish it",
@@ -223,6 +225,7 @@ class Uploader:
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
+        self._refused = isinstance(error, StoreError) and not isinstance(error, StoreUnavailableError)
         if self._down_since is None:
             self._down_since = time.monotonic()
             reason = error.message if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
@@ -232,6 +235,7 @@ class Uploader:
         if self._down_since is not None:
             self._say(f"the store takes files again after {time.monotonic() - self._down_since:.0f} s")
             self._down_since = None
+            self._refused = False
 
     def _bytes(self, step: int) -> int:
         with suppress(OSError, ValueError):
