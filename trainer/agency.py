@@ -57,7 +57,7 @@ class Heart:
         self.step = 0
 
     def start(self) -> None:
-        """Begin, if a launcher listens: open the files, start the pulse, and print all stacks upon SIGUSR1."""
+        """Begin, if a launcher listens: open the files, start the pulse, print stacks upon SIGUSR1 or in a crash."""
         folder = os.environ.get(AGENCY)
         if folder is None or self._file is not None:
             return
@@ -65,6 +65,7 @@ class Heart:
         self._file = os.open(Path(folder) / name, os.O_RDWR | os.O_CREAT, 0o600)
         self._put(0, LIFE.pack(time.monotonic(), 0.0, 0))
         faulthandler.register(signal.SIGUSR1, all_threads=True)
+        faulthandler.enable(all_threads=True)  # NCCL aborts a process that waited too long
         threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
 
     def _pulse(self) -> None:

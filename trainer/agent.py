@@ -12,7 +12,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -28,12 +28,13 @@ from torch.distributed.elastic.rendezvous.api import RendezvousError, Rendezvous
 from torch.distributed.launcher import api
 from torch.distributed.run import run
 
-from trainer.agency import AGENCY, Words, read_life, read_words
+from trainer.agency import AGENCY, Words, read_life
 from trainer.budget import Budget
+from trainer.ends import ABORTED, PEER_LOST, STALLED, gone, oom_kills, uncounted, worst
 from trainer.launch import Terms
 from trainer.peers import RETRY
 from trainer.progress import say
-from trmkit.store.attempts import LARGEST_FINAL, OUT_OF_MEMORY, PREEMPTED
+from trmkit.store.attempts import LARGEST_FINAL, NOT_MET, PREEMPTED
 
 ELASTIC = "torch.distributed.elastic"
 launcher: Any = api
@@ -54,7 +55,8 @@ NEWS_EVERY = 1.0
 ANSWER = timedelta(minutes=1)
 """How long the machine with the store may be silent before it counts as gone."""
 ENDED = "trm/ended"
-MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
+HEARD = "trm/heard"
+"""How many machines have heard why the first one left."""
 
 
 class EndedError(Exception):
@@ -78,11 +80,17 @@ class Agent(LocalElasticAgent):
         self._until: float | None = None
         self._asked = 0.0
         self._started = 0.0
+        self._heard: Words | None = None
 
     @property
     def first(self) -> bool:
         """Whether this is the first machine, which keeps the books."""
         return self._worker_group.group_rank == 0
+
+    @property
+    def machines(self) -> int:
+        """How many machines have met."""
+        return (self._worker_group.group_world_size or 1) if self.formed else 1
 
     @property
     def _shared(self) -> Any:
@@ -111,7 +119,7 @@ class Agent(LocalElasticAgent):
 
     def _restart_workers(self, worker_group: WorkerGroup) -> None:
         """Torchrun would start the workers again when a machine joins: it takes the place of one that is gone."""
-        raise EndedError(Words(RETRY, "PeerLost", "a machine of this run was replaced"))
+        raise EndedError(Words(RETRY, PEER_LOST, "a machine of this run was replaced"))
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         """Look at the workers, as torchrun does, and at the clock and their signs of life."""
@@ -126,7 +134,8 @@ class Agent(LocalElasticAgent):
         if now - self._asked > NEWS_EVERY:  # a worker that has not met the others yet would wait for them
             self._asked = now
             if self._shared.check([ENDED]):
-                raise EndedError(Words(RETRY, "PeerLost", "another machine of this run has left"))
+                self.news()  # as long as somebody can be asked
+                raise EndedError(Words(RETRY, PEER_LOST, "another machine of this run has left"))
         if self._stall is not None:
             self._end_if_stalled(self._pcontext, now, self._stall)
         return result
@@ -149,7 +158,7 @@ class Agent(LocalElasticAgent):
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
                 time.sleep(seconds)  # one after the other, or their lines mix
-        raise EndedError(Words(RETRY, "Stalled", f"for {limit:g} s {text}"))
+        raise EndedError(Words(RETRY, STALLED, f"for {limit:g} s {text}"))
 
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
         """End the workers; a second signal does not cut their time short."""
@@ -168,25 +177,42 @@ class Agent(LocalElasticAgent):
         return bool(handlers) and all(handler.proc.returncode == 0 for handler in handlers.values())
 
     def tell(self, words: Words) -> None:
-        """Tell the other machines that this one leaves, and why, unless one has said so already."""
-        if self.formed and self.news() is None:
-            with suppress(dist.DistError):
-                self._shared.set(ENDED, json.dumps(asdict(words)))
+        """Tell the other machines that this one leaves, and why, unless one has said so already.
+
+        If it is for good, stay a moment until all have heard: they leave for good, too, and the store may be here.
+        """
+        if not self.formed or self.news() is not None:
+            return
+        until = time.monotonic() + NEWS_SECONDS
+        with suppress(dist.DistError):
+            self._shared.set(ENDED, json.dumps(asdict(words)))
+            while words.exit <= LARGEST_FINAL and time.monotonic() < until:
+                if self._shared.add(HEARD, 0) >= self.machines - 1:
+                    break
+                time.sleep(0.1)
 
     def news(self) -> Words | None:
         """Return why the first machine left that did; None: none has, or nobody can be asked."""
         with suppress(dist.DistError):
-            if self._shared.check([ENDED]):
-                return Words(**json.loads(self._shared.get(ENDED)))
-        return None
+            if self._heard is None and self._shared.check([ENDED]):
+                self._heard = Words(**json.loads(self._shared.get(ENDED)))
+                self._shared.add(HEARD, 1)
+        return self._heard
 
     def learn(self, words: Words) -> Words:
-        """Return `words` with what the machine said that is gone, if it had the time."""
-        until = time.monotonic() + NEWS_SECONDS
-        while self.formed and (self._worker_group.group_world_size or 1) > 1 and time.monotonic() < until:
+        """Return `words` with what the machine said that is gone, if it had the time.
+
+        What ended that one for good ends this one for good, so that a cluster sees the same code whoever leaves first.
+        """
+        lost = words.reason == PEER_LOST or words.exit == ABORTED
+        until = time.monotonic() + (NEWS_SECONDS if lost else 0.0)
+        while words.exit > LARGEST_FINAL and self.machines > 1:
             news = self.news()
-            if news is not None:
-                return replace(words, reason=news.reason, message=news.message)
+            if news is not None and (lost or news.exit <= LARGEST_FINAL):
+                code = news.exit if news.exit <= LARGEST_FINAL else RETRY
+                return replace(words, exit=code, reason=news.reason, message=news.message)
+            if time.monotonic() >= until:
+                break
             time.sleep(0.1)
         return words
 
@@ -244,25 +270,37 @@ def _in_cluster(options: Any, terms: Terms) -> Words:
 
 def _until_formed(options: Any, terms: Terms, agency: Path) -> Words:
     """Try until all machines have met, for as long as the run file says; then the attempt runs, once."""
-    until = time.monotonic() + terms.cluster.rendezvous_seconds
+    until, since = time.monotonic() + terms.cluster.rendezvous_seconds, time.time()
     while True:
         agents: list[Agent] = []
         words = _attempt(options, terms, agency, agents)
         if words.reason != "RendezvousLost":
             break
         if time.monotonic() > until:
-            words = replace(words, reason="RendezvousTimeout")
+            words = replace(words, reason=NOT_MET)
             break
         time.sleep(1)
     words = replace(words, step=max([words.step, *_steps(agency)]))
     for agent in agents:
-        if words.reason == "PeerLost":
-            words = agent.learn(words)
+        words = agent.learn(words)
+    if words.reason == NOT_MET and speaks_for_all(os.environ, socket.gethostname()):
+        words = Budget(terms).missed(words, since)
+    if not terms.lasting:
+        words = uncounted(words, several=any(agent.machines > 1 for agent in agents))
+    for agent in agents:
         if words.exit:
             agent.tell(words)
         if agent.first:
             agent.budget.end(words)
     return words
+
+
+def speaks_for_all(environment: Mapping[str, str], host: str) -> bool:
+    """Say whether this is the pod that notes that not all have met: the first by the cluster's own numbers."""
+    for name in ("PET_NODE_RANK", "JOB_COMPLETION_INDEX"):
+        if name in environment:
+            return environment[name] == "0"
+    return host.endswith("-0")
 
 
 def _steps(agency: Path) -> list[int]:
@@ -282,7 +320,7 @@ def _attempt(options: Any, terms: Terms, agency: Path, agents: list[Agent]) -> W
     try:
         run(options)  # type: ignore[no-untyped-call]
     except EndedError as ended:
-        return _gone(agency, ended.words.message) if ended.words.reason == "PeerLost" else ended.words
+        return gone(agency, ended.words.message) if ended.words.reason == PEER_LOST else ended.words
     except SignalException as stopped:
         if agents and agents[-1].done():  # the others are, too: started again, this machine would wait for them
             return Words(0, "")
@@ -291,59 +329,16 @@ def _attempt(options: Any, terms: Terms, agency: Path, agents: list[Agent]) -> W
         return worst(failed, agency, oom_kills() - kills)
     except RendezvousTimeoutError:
         seconds = terms.cluster.rendezvous_seconds
-        return Words(RETRY, "RendezvousTimeout", f"not all machines of this run came within {seconds} s")
+        return Words(RETRY, NOT_MET, f"not all machines of this run came within {seconds} s")
     except (RendezvousError, dist.DistError) as error:
         if agents and agents[-1].formed:
-            return _gone(agency, f"the machine that all met at is gone: {_line(error)}")
+            return gone(agency, f"the machine that all met at is gone: {_line(error)}")
         return Words(RETRY, "RendezvousLost", f"the machine that all meet at does not answer: {_line(error)}")
     except OSError as error:
         return Words(1, "Failed", f"the workers cannot be started: {error}")
     finally:
         launcher.LocalElasticAgent = theirs
     return Words(0, "")
-
-
-def _gone(agency: Path, message: str) -> Words:
-    """Return what a worker here said, if it said that it failed or was told to stop; else that a peer is lost."""
-    said = _said(agency)
-    final = [words for words in said if words.exit <= LARGEST_FINAL]
-    telling = final or [words for words in said if words.reason == PREEMPTED]
-    return telling[0] if telling else Words(RETRY, "PeerLost", message)
-
-
-def _said(agency: Path) -> list[Words]:
-    """Return the last words of the workers here, the first ones first."""
-    found = [read_words(agency, int(path.stem)) for path in agency.glob("*.json")]
-    return sorted((words for words in found if words is not None), key=lambda words: words.when)
-
-
-def worst(failed: ChildFailedError, agency: Path | None, killed_for_memory: int) -> Words:
-    """Return why a worker failed: a failure that will come again goes before a kill, and that before a peer's."""
-    codes = {one.local_rank: _code(one.exitcode) for one in failed.failures.values()}
-    code = min(codes.values(), key=lambda code: (code > LARGEST_FINAL, code == RETRY))
-    spoken = [] if agency is None else [words for words in _said(agency) if words.exit == code]
-    if spoken:
-        return spoken[0]
-    rank = next(rank for rank, one in codes.items() if one == code)
-    if code == 128 + signal.SIGKILL and killed_for_memory:
-        return Words(code, OUT_OF_MEMORY, f"local process {rank} was killed, because the pod ran out of memory")
-    if code > 128 and code != RETRY:  # NCCL aborts a process whose peer is gone
-        return Words(code, "Killed", f"local process {rank} was ended by signal {code - 128}")
-    reason = {2: "Config", RETRY: "PeerLost"}.get(code, "Failed")
-    return Words(code, reason, f"local process {rank} ended with exit code {code}")
-
-
-def _code(exitcode: int) -> int:
-    return exitcode if exitcode >= 0 else 128 - exitcode
-
-
-def oom_kills() -> int:
-    """Return how often the kernel has killed in this container for want of memory."""
-    try:
-        lines = dict(line.split() for line in MEMORY_EVENTS.read_text().splitlines())
-        return int(lines.get("oom_kill", 0))
-    except (OSError, ValueError):
-        return 0
 
 
 def _line(error: Exception) -> str:

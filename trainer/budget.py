@@ -68,6 +68,25 @@ class Budget:
         self.begin()
         self.end(words)
 
+    def missed(self, words: Words, since: float) -> Words:
+        """Note that not all machines have come `since`, a time since 1970; return how this ends. One pod does."""
+        cluster = self._terms.cluster
+
+        def change(store: Store, key: str) -> Verdict:
+            known = attempts.begun(attempts.read(store, key), self._newest(store), since, socket.gethostname())
+            number = known[-1].number
+            known = attempts.ended(known, number, time.time(), words.exit, words.reason)
+            verdict = attempts.not_met(known, cluster.restarts, cluster.rendezvous_seconds)
+            if verdict.reason:
+                known = attempts.ended(known, number, time.time(), 1, verdict.reason)
+            attempts.write(store, key, known)
+            return verdict
+
+        verdict = self._note(change, AT_START)
+        if verdict is None or not verdict.reason:
+            return words
+        return Words(1, verdict.reason, f"{verdict.message}\n  next: {verdict.next}")
+
     def _decide(self) -> Verdict:
         cluster, now = self._terms.cluster, time.time()
         found = self._note(lambda store, key: (attempts.read(store, key), self._newest(store)), AT_START)

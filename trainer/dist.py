@@ -23,8 +23,13 @@ from trainer.peers import BrokenMachineError, PeerFailedError
 from trmkit.errors import SpecError
 from trmkit.spec.train import TrainSection
 
-PATIENCE = timedelta(hours=2)
-"""How long processes wait for each other's words; building a large data set on the first one is the longest."""
+PATIENCE = timedelta(days=7)
+"""How long processes wait for each other's words: as long as the first one takes to build a data set, however large.
+
+One that dies is noticed at once, by its connection; a frozen one, or a machine that is lost, by the launcher.
+"""
+COLLECTIVE = timedelta(hours=2)
+"""How long a collective on the device may take where no launcher looks after stalls."""
 STALL = "TRM_STALL_SECONDS"
 """Set by the launcher: it ends processes that make no progress for so long."""
 AFTER_STALL = timedelta(minutes=1)
@@ -119,7 +124,7 @@ def world(cfg: TrainSection, gpus: int = 0) -> Iterator[World]:
         raise SpecError("MPS has no collectives: several processes cannot share it", next="use one, or device: cpu")
     _leave_with_parent()
     stall = os.environ.get(STALL)
-    patience = PATIENCE if stall is None else timedelta(seconds=float(stall)) + AFTER_STALL
+    patience = COLLECTIVE if stall is None else timedelta(seconds=float(stall)) + AFTER_STALL
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     control = dist.new_group(backend="gloo", timeout=PATIENCE)
     joined = World(dist.get_rank(), dist.get_world_size(), local_rank, device, control)

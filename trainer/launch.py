@@ -54,6 +54,15 @@ class Terms:
         grace = self.cluster.grace_seconds
         return max(grace // 2, grace - TO_LEAVE)
 
+    @property
+    def lasting(self) -> bool:
+        """Whether the count of the run's attempts outlives the pod; nothing is known of what is no run."""
+        if self.run is None or self.directory is None or self.run.storage.remote is not None:
+            return True
+        root = self.directory.root.absolute()
+        claims = [one for one in self.cluster.volumes if one.kind == "pvc" and not one.read_only]
+        return any(root.is_relative_to(claim.mount_path) for claim in claims)
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Start the processes, wait for them, and return the exit code."""

@@ -5,9 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +20,7 @@ from torch.distributed.elastic.multiprocessing.api import PContext, SubprocessCo
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from tests.trainer.helpers import change
-from trainer import agent
+from trainer import agent, ends
 from trainer.agency import AGENCY, HEART, Heart, Words, last_words, read_life, read_words
 from trainer.launch import LARGEST, Terms, farewell, termination_message
 from trainer.peers import PeerFailedError, out_of_memory, peer_is_gone
@@ -92,12 +96,12 @@ def failure(local_rank: int, code: int) -> ProcessFailure:
 )
 def test_the_code_of_a_failure_that_will_come_again_wins(codes: tuple[int, int], expected: int, reason: str) -> None:
     failed = ChildFailedError("trainer", {rank: failure(rank, code) for rank, code in enumerate(codes)})
-    words = agent.worst(failed, None, 0)
+    words = ends.worst(failed, None, 0)
     assert (words.exit, words.reason) == (expected, reason)
 
 
 def test_a_kill_for_want_of_memory_is_called_that() -> None:
-    assert agent.worst(ChildFailedError("trainer", {0: failure(0, -9)}), None, 1).reason == "OutOfMemory"
+    assert ends.worst(ChildFailedError("trainer", {0: failure(0, -9)}), None, 1).reason == "OutOfMemory"
 
 
 def test_the_first_words_of_a_worker_are_told_and_reach_the_launcher(
@@ -108,7 +112,7 @@ def test_the_first_words_of_a_worker_are_told_and_reach_the_launcher(
     last_words(2, "Config", "train.lr: must be above 0\n  next: correct it")
     last_words(143, "PeerLost", "another")
     failed = ChildFailedError("trainer", {1: failure(1, 2), 0: failure(0, 143)})
-    words = agent.worst(failed, tmp_path, 0)
+    words = ends.worst(failed, tmp_path, 0)
     assert (words.exit, words.reason) == (2, "Config")
     assert "next: correct it" in words.message
     assert read_words(tmp_path, 0) is None
@@ -215,3 +219,65 @@ def test_a_pod_that_is_asked_to_leave_while_it_waits_for_the_others_leaves_at_on
     pod.communicate(timeout=60)
     assert pod.returncode == 143
     assert json.loads(message.read_text())["reason"] == "Preempted"
+
+
+class Shared(dict[str, Any]):
+    """What machines say to each other, in this process."""
+
+    def check(self, keys: list[str]) -> bool:
+        return all(key in self for key in keys)
+
+    def set(self, key: str, value: str) -> None:
+        self[key] = value
+
+    def add(self, key: str, value: int) -> int:
+        self[key] = self.get(key, 0) + value
+        return int(self[key])
+
+
+def machine(shared: Shared, number: int) -> agent.Agent:
+    """Return the agent of one of two machines that have met."""
+    made = agent.Agent.__new__(agent.Agent)
+    group = SimpleNamespace(store=shared, group_rank=number, group_world_size=2)
+    made._worker_group, made.formed, made._heard = group, True, None  # type: ignore[assignment]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("told", "own", "expected"),
+    [
+        (Words(1, "Failed", "a bug"), Words(143, "PeerLost", "gone"), (1, "Failed", "a bug")),
+        (Words(2, "Config", "a key"), Words(134, "Killed", "signal 6"), (2, "Config", "a key")),
+        (Words(1, "Failed", "a bug"), Words(143, "Preempted"), (1, "Failed", "a bug")),
+        (Words(143, "Stalled", "frozen"), Words(143, "PeerLost", "gone"), (143, "Stalled", "frozen")),
+        (Words(143, "Preempted"), Words(134, "Killed", "signal 6"), (143, "Preempted", "")),
+        (Words(143, "PeerLost"), Words(137, "OutOfMemory", "memory"), (137, "OutOfMemory", "memory")),
+        (Words(1, "Failed", "a bug"), Words(2, "Config", "own"), (2, "Config", "own")),
+    ],
+)
+def test_what_ends_one_machine_for_good_ends_the_others_for_good(
+    told: Words, own: Words, expected: tuple[int, str, str]
+) -> None:
+    shared = Shared({agent.HEARD: 1})  # so that the first one does not stay for the second
+    machine(shared, 1).tell(told)
+    learned = machine(shared, 0).learn(own)
+    assert (learned.exit, learned.reason, learned.message) == expected
+
+
+def test_a_machine_that_ends_for_good_stays_until_the_others_have_heard() -> None:
+    shared, other = Shared(), machine(Shared(), 0)
+    other._worker_group.store = shared
+    thread = threading.Thread(target=machine(shared, 1).tell, args=(Words(1, "Failed", "a bug"),))
+    thread.start()
+    while other.news() is None:
+        pass
+    thread.join()
+    assert shared[agent.HEARD] == 1
+
+
+def test_of_workers_that_end_alike_the_one_that_did_not_just_lose_a_peer_is_heard(tmp_path: Path) -> None:
+    for rank, reason, when in ((0, "PeerLost", 1.0), (1, "StoreUnavailable", 2.0)):
+        words = Words(143, reason, "", 0, when)
+        (tmp_path / f"{rank}.json").write_text(json.dumps(asdict(words)))
+    failed = ChildFailedError("trainer", {0: failure(0, 143), 1: failure(1, 143)})
+    assert ends.worst(failed, tmp_path, 0).reason == "StoreUnavailable"
