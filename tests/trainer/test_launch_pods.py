@@ -78,6 +78,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFile, dict
     return run, fingerprint(RunDirectory.of(run).checkpoints)
 
 
+@pytest.mark.full
 def test_a_killed_worker_a_drained_pod_and_a_frozen_worker_leave_no_trace(
     undisturbed: tuple[RunFile, dict[str, str]], tmp_path: Path, jobs: Jobs
 ) -> None:
@@ -142,6 +143,22 @@ def test_a_bug_on_one_machine_ends_all_of_them_for_good_whoever_leaves_first(
 def alone(run: RunFile, folder: Path) -> Job:
     """Return a job of one pod with one process, for which the operator names no place to meet."""
     return Job(folder, command_of(write(run, folder / "run.yml")), [{"PET_NNODES": "1"}])
+
+
+def test_a_run_goes_on_after_its_worker_was_killed(small_run: RunFile, tmp_path: Path, jobs: Jobs) -> None:
+    run = change(small_run, "train.steps=400", "train.checkpoint.every_steps=20", "evaluate.every_steps=null")
+    job = alone(run, tmp_path)
+    job.command += ["--stages", "build,train"]
+    jobs(job)
+    trained_to(run, 20, job)
+    os.kill(job.pods[0].workers()[0], signal.SIGKILL)
+    assert job.wait() == [137], job.logs()
+    assert job.pods[0].last_words()["reason"] == "Killed"
+    assert job.run() == 0, job.logs()
+    assert last_step(run) == 400
+    assert [one.exit for one in noted(run)] == [137, 0]
+    assert "resumed from step" in job.logs()
+    assert "Traceback" not in job.logs()
 
 
 def test_a_run_that_gets_no_further_is_given_up(small_run: RunFile, tmp_path: Path, jobs: Jobs) -> None:

@@ -15,7 +15,7 @@ from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 
-STEPS = ("train.steps=24", "evaluate.every_steps=12", "storage.path=runs", "storage.data=data")
+STEPS = ("train.steps=12", "evaluate.every_steps=6", "storage.path=runs", "storage.data=data")
 
 
 @pytest.fixture
@@ -84,16 +84,29 @@ def test_a_run_of_machines_that_share_nothing_goes_on_bit_for_bit_whoever_is_fir
     assert sorted(path.name for path in (second / "data").iterdir()) == sorted(
         path.name for path in (first / "data").iterdir()
     )
-    forget(root, 20)
+    forget(root, 8)
     forget(checkpoints_in(second, run), 0)
     said = on_machines("train", file, [second, first])
-    assert "resumed from step 20" in said
+    assert "resumed from step 8" in said
     assert fingerprint(checkpoints_in(second, run)) == expected
-    assert checkpoint.steps(root)[-1] == 20
+    assert checkpoint.steps(root)[-1] == 8
     assert not list(tmp_path.rglob(".seen-*"))
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+def test_two_processes_on_each_of_two_machines_leave_one_whole_checkpoint(run: RunFile, tmp_path: Path) -> None:
+    file = tmp_path / "run.yml"
+    run = change(run, "train.steps=4", "evaluate.every_steps=null")
+    file.write_text(dump(run))
+    on_machines("train", file, [tmp_path / "first", tmp_path / "second"], 2)
+    first, second = (checkpoints_in(tmp_path / home, run) for home in ("first", "second"))
+    assert (checkpoint.steps(first), checkpoint.steps(second)) == ([4], [])
+    found = checkpoint.newest(first)
+    assert found is not None
+    assert {f"rank{rank}.safetensors" for rank in range(4)} <= set(found.files)
+
+
+@pytest.mark.full
 def test_two_processes_on_each_of_two_machines_equal_four_on_one(run: RunFile, tmp_path: Path) -> None:
     file = tmp_path / "run.yml"
     file.write_text(dump(change(run, "train.steps=6", "evaluate.every_steps=null")))

@@ -261,10 +261,11 @@ class ClusterSection(Section):
     """How long a finished job stays; null: for ever."""
 
     deadline_seconds: PositiveInt | None = None
-    """Longest time the run may take; null: no limit."""
+    """Longest time its pods may run, over all starts; waiting and pauses do not count. Null: no limit."""
 
     restarts: NonNegativeInt = 5
-    """How often in a row the run may be started again without getting further; then it has failed for good."""
+    """How often in a row the run may be started again, or its pods wait for each other, without getting further; then
+    it has failed for good."""
 
     grace_seconds: PositiveInt = 120
     """Time to save and leave after SIGTERM; more than a checkpoint takes."""
