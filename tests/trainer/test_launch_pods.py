@@ -146,7 +146,7 @@ def alone(run: RunFile, folder: Path) -> Job:
 
 
 def test_a_run_goes_on_after_its_worker_was_killed(small_run: RunFile, tmp_path: Path, jobs: Jobs) -> None:
-    run = change(small_run, "train.steps=400", "train.checkpoint.every_steps=20", "evaluate.every_steps=null")
+    run = change(small_run, "train.steps=200", "train.checkpoint.every_steps=20", "evaluate.every_steps=null")
     job = alone(run, tmp_path)
     job.command += ["--stages", "build,train"]
     jobs(job)
@@ -155,7 +155,7 @@ def test_a_run_goes_on_after_its_worker_was_killed(small_run: RunFile, tmp_path:
     assert job.wait() == [137], job.logs()
     assert job.pods[0].last_words()["reason"] == "Killed"
     assert job.run() == 0, job.logs()
-    assert last_step(run) == 400
+    assert last_step(run) == 200
     assert [one.exit for one in noted(run)] == [137, 0]
     assert "resumed from step" in job.logs()
     assert "Traceback" not in job.logs()
