@@ -14,6 +14,8 @@ from trmctl.cluster import Object
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Label of a job that waits in a Kueue queue."""
+FIRST_SIGNAL = 128
+"""Exit codes from here on say that a signal, or the launcher in its place, ended a process: again may help."""
 PAUSED = "trm.dev/paused"
 """Annotation of a job that `trmctl pause` stopped: when. Kueue suspends jobs that wait, so suspended is not paused."""
 
@@ -43,6 +45,8 @@ class State:
     message: str = ""
     since: float | None = None
     """Seconds since 1970; None: not known."""
+    again: bool = False
+    """Whether a run that failed may succeed when it is started once more."""
 
     @property
     def finished(self) -> bool:
@@ -54,7 +58,7 @@ class State:
         """What a command that waited for the run leaves with: 0 done, 1 failed, 6 again may help."""
         if self.phase == Phase.SUCCEEDED:
             return 0
-        return 6 if self.reason in p.RETRYABLE | {"ReachedMaxRestarts"} else 1
+        return 6 if self.again else 1
 
 
 NOT_TAKEN_UP = State(Phase.PENDING, "NotTakenUp", "its operator has not taken it up, or cannot make its pods")
@@ -198,8 +202,10 @@ def failed(why: dict[str, Any], pods: Sequence[Object] | None) -> State:
         text = f"exit code {first.exit}" + (
             f": {first.message.strip().splitlines()[-1]}" if first.message.strip() else ""
         )
-        return State(Phase.FAILED, first.reason or reason, text, _since(why))
-    return State(Phase.FAILED, reason, str(why.get("message") or ""), _since(why))
+        again = first.reason in p.RETRYABLE and first.exit >= FIRST_SIGNAL
+        return State(Phase.FAILED, first.reason or reason, text, _since(why), again)
+    limit = reason == "ReachedMaxRestarts"
+    return State(Phase.FAILED, reason, str(why.get("message") or ""), _since(why), limit)
 
 
 def _with(phase: Phase, why: dict[str, Any]) -> State:

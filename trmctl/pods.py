@@ -12,7 +12,9 @@ from trmkit.render.names import PYTORCH_CONTAINER, TRAINJOB_CONTAINER
 RANKS = ("training.kubeflow.org/replica-index", "batch.kubernetes.io/job-completion-index")
 CONTAINERS = (PYTORCH_CONTAINER, TRAINJOB_CONTAINER, "main")
 """The trainer's container in a PyTorchJob, a TrainJob, a step of a workflow."""
-RETRYABLE = {"PeerLost", "Stalled", "RendezvousTimeout", "Preempted", "Killed"}
+RETRYABLE = {
+    "PeerLost", "Stalled", "RendezvousTimeout", "Preempted", "Killed", "BrokenGpu", "StoreUnavailable",
+}  # fmt: skip
 """Reasons of the launcher after which the same run, started again, may succeed."""
 
 

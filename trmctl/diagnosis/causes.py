@@ -131,6 +131,14 @@ ENDINGS = {
         "no step was made for too long (cluster.stall_minutes), so it was ended",
         "trmctl logs --rank all shows the stacks of all processes",
     ),
+    "BrokenGpu": (
+        "a GPU, or its driver, does not work",
+        "look at that machine and cordon it; other machines may have working ones",
+    ),
+    "StoreUnavailable": (
+        "its store did not answer for storage.patience_minutes",
+        "nothing, unless it repeats: trmctl doctor -c tries the store",
+    ),
     "PeerLost": ("one of its pods lost another one", "nothing, unless it repeats: then look at that pod's machine"),
     "Preempted": ("its pods were told to leave", "nothing: it goes on from its checkpoint when it gets machines again"),
     "Killed": ("it was killed", "look at the machine: kubectl get events -A --field-selector involvedObject.kind=Node"),

@@ -17,8 +17,8 @@ from trmkit.stages import NAMES
 API_VERSION = "kubeflow.org/v1"
 RENDEZVOUS_PORT = 23456
 """Port that the operator opens in the Service of each worker."""
-LAST_RESORT_SECONDS = 600
-"""How much later than the launcher the operator ends a run that is past its deadline, should the launcher hang."""
+LAST_RESORT_SECONDS = 7 * 86400
+"""How much later than the launcher the operator ends a run, should the launcher hang: it counts waiting, too."""
 
 
 def pytorchjob(named: NamedRun, metadata: dict[str, Any], stages: Sequence[str] = NAMES) -> dict[str, Any]:

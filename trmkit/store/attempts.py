@@ -21,6 +21,7 @@ LONGEST_WAIT = 60.0
 
 PREEMPTED = "Preempted"
 OUT_OF_MEMORY = "OutOfMemory"
+SILENT = ". What left no word was killed whole, most often for want of memory (cluster.memory), or lost its machine"
 KILLED = "Killed"
 NOT_MET = "RendezvousTimeout"
 """Not all machines came: nothing was begun."""
