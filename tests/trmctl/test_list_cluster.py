@@ -105,6 +105,19 @@ def test_the_list_is_shown_again_until_ctrl_c(trmctl: Run, store: str) -> None:
     assert "demo/0123abcd" in done.out
 
 
+def test_a_watched_list_survives_an_answer_that_does_not_come(trmctl: Run) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    cluster = FakeCluster()
+    add_job(cluster, JOB, *running())
+    gone = ClusterUnreachableError("connection refused")
+    cluster.script = [lambda: cluster.fail("list", PYTORCHJOB, gone), lambda: None, interrupt]
+    done = trmctl("list", "--watch", cluster=cluster)
+    assert done.code == 130
+    assert "still trying: connection refused" in done.out
+
+
 def test_how_long_a_run_takes_is_that_of_its_speed_since_it_was_made_or_last_seen() -> None:
     row = {"run": "a", "step": 500, "total": 1000, "updated": 1000.0, "created": 0.0, "state": "Running"}
     assert left(row, {}) == 1000.0

@@ -139,13 +139,18 @@ def keep_showing(gather: Callable[["Samples"], tuple[list["Row"], bool]], wait: 
     """Show the list until Ctrl-C; what was seen before tells how fast runs are."""
     from rich.live import Live
 
-    from trmctl.output import console, tabled
+    from trmctl.output import console, plain, tabled
     from trmctl.screens.listing import lines, samples
+    from trmkit.errors import ClusterUnreachableError, StoreUnavailableError
 
     before: Samples = {}
     with Live(console=console(), auto_refresh=False, vertical_overflow="visible") as live:
         while True:
-            rows, cluster = gather(before)
-            before = samples(rows, before)
-            live.update(tabled(*lines(rows, time.time(), wide=False, cluster=cluster)), refresh=True)
+            try:
+                rows, cluster = gather(before)
+            except (ClusterUnreachableError, StoreUnavailableError) as error:
+                live.console.print(f"still trying: {plain(error.message)}", markup=False, highlight=False)
+            else:
+                before = samples(rows, before)
+                live.update(tabled(*lines(rows, time.time(), wide=False, cluster=cluster)), refresh=True)
             wait(REFRESH)
