@@ -3,7 +3,7 @@
 #   make image                                    both, for the CPU
 #   make image TORCH=cuda BASE=python:3.11-slim-bookworm@sha256:…
 #
-# Both run as 10001 with a read-only root and no capabilities. What is written goes to /work and /tmp, which are volumes.
+# Both run as 10001 with a read-only root and no capabilities. What is written goes to /scratch and /tmp, which are volumes.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS packages
@@ -43,9 +43,9 @@ ENV PATH=/opt/trm/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     NUMBA_CACHE_DIR=/tmp/numba MPLCONFIGDIR=/tmp/matplotlib TORCHINDUCTOR_CACHE_DIR=/tmp/inductor \
     TRM_COMMIT=${COMMIT}
-RUN install -d -o 10001 -g 10001 /work
-WORKDIR /work
-VOLUME ["/work", "/tmp"]
+RUN install -d -o 10001 -g 10001 /scratch
+WORKDIR /scratch
+VOLUME ["/scratch", "/tmp"]
 HEALTHCHECK NONE
 
 FROM common AS trmctl

@@ -10,7 +10,7 @@ from typing import Any
 from hera.workflows import DAG, Artifact, NoneArchiveStrategy, Parameter, Task, WorkflowTemplate
 
 from trmkit.render.base import WORKFLOW
-from trmkit.render.pod import RUN_FILE
+from trmkit.render.pod import RUN_FILE, WORK
 from trmkit.render.workflow import ARTIFACTS, IMAGE, NOTIFY_SECRET, PIPELINE, RUN, TRMCTL_IMAGE, patch
 from trmkit.stages import STAGES
 from workflows.parts import SUBMIT, common, notify, step
@@ -57,9 +57,9 @@ def pipeline_template() -> dict[str, Any]:
 def keep() -> None:
     """Add the step that fetches the results from the store and hands them to the artifact repository."""
     container = step(
-        "keep", ["python", "-m", "workflows.keep", RUN_FILE, "/work/kept"], image=IMAGE, patch=patch(STAGES[-1].name)
+        "keep", ["python", "-m", "workflows.keep", RUN_FILE, f"{WORK}/kept"], image=IMAGE, patch=patch(STAGES[-1].name)
     )
     container.outputs = [
-        Artifact(name=name.replace(".", "-"), path=f"/work/kept/{name}", archive=NoneArchiveStrategy(), optional=True)
+        Artifact(name=name.replace(".", "-"), path=f"{WORK}/kept/{name}", archive=NoneArchiveStrategy(), optional=True)
         for name in KEPT
     ]

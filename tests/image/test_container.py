@@ -48,7 +48,7 @@ class Pod:
 
     def command(self, image: str, *words: str, entry: str | None = None) -> list[str]:
         """Return what starts it."""
-        mounts = {"etc": "/etc/trm:ro", "work": "/work", "tmp": "/tmp"}
+        mounts = {"etc": "/etc/trm:ro", "work": "/scratch", "tmp": "/tmp"}
         return [
             ENGINE, "run", "--rm", "--name", self.name, "--network=none", "--read-only", "--user", f"{USER}:{USER}",
             "--cap-drop=all", "--security-opt=no-new-privileges", *OPTIONS,
@@ -98,7 +98,7 @@ def test_sigterm_to_process_1_leaves_a_valid_checkpoint_and_143(folder: Path, co
         _, said = running.communicate(timeout=60)
     assert time.monotonic() - asked < 30
     assert running.returncode == 143, said
-    inside = Path("/work") / pod.checkpoints()[-1].relative_to(folder / "work")
+    inside = Path("/scratch") / pod.checkpoints()[-1].relative_to(folder / "work")
     check = (
         f"from pathlib import Path; from trainer.checkpoint import verify; print(verify(Path({str(inside)!r})).step)"
     )
@@ -116,12 +116,12 @@ def test_nothing_can_be_gained_or_written_and_no_compiler_is_there(folder: Path)
         "    except OSError: return False\n"
         "    return True\n"
         "print(json.dumps({'uid': os.getuid(), 'cap': status['CapEff'].strip(), 'new': status['NoNewPrivs'].strip(),\n"
-        " 'written': [p for p in ('/', '/opt/trm', '/usr', '/etc', '/work', '/tmp') if writable(p)],\n"
+        " 'written': [p for p in ('/', '/opt/trm', '/usr', '/etc', '/scratch', '/tmp') if writable(p)],\n"
         " 'tools': [t for t in ('gcc', 'cc', 'g++', 'pip') if shutil.which(t)]}))\n"
     )
     done = finished(Pod(folder, 1).command("trm:latest", "-c", script, entry="python"))
     assert json.loads(done.stdout) == {
-        "uid": USER, "cap": "0000000000000000", "new": "1", "written": ["/work", "/tmp"], "tools": [],
+        "uid": USER, "cap": "0000000000000000", "new": "1", "written": ["/scratch", "/tmp"], "tools": [],
     }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from trmkit.stages import NAMES
 USER = 10001
 """User and group of the image. It owns nothing and may write nowhere but in the volumes below."""
 RUN_FILE = f"/etc/trm/{RUN_FILE_KEY}"
-WORK = "/work"
+WORK = "/scratch"
 """Working directory: where a relative `storage.path` and `storage.data` lead. It goes away with the pod."""
 RESERVED = ("PET_", "TRM_JOB", "TRM_METRICS_PORT", "TRM_TERMINATION_LOG")
 """Environment variables that are the job's own begin like this."""

@@ -174,7 +174,7 @@ def test_a_variable_of_the_jobs_own_is_refused(name: str) -> None:
         render(small(f"cluster.env.{name}=1"), "pytorchjob")
 
 
-@pytest.mark.parametrize(("name", "path"), [("work", "/elsewhere"), ("mine", "/work/"), ("mine", "/dev/shm")])
+@pytest.mark.parametrize(("name", "path"), [("work", "/elsewhere"), ("mine", "/scratch/"), ("mine", "/dev/shm")])
 def test_a_volume_may_not_hide_one_of_the_jobs_own(name: str, path: str) -> None:
     volume = f"cluster.volumes=[{{kind: emptyDir, name: {name}, mount_path: {path}}}]"
     with pytest.raises(SpecError, match="the job's own"):
