@@ -13,7 +13,7 @@ BASE ?= python:3.11-slim-bookworm
 TORCH ?= cpu
 COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' trmkit/__init__.py)
-.PHONY: help setup demo test test-full test-cluster lint bench image lock docs clean
+.PHONY: help setup demo observe tools test test-full test-cluster lint bench image lock docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,11 +28,17 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup  ## Train, score and report the demo; with STORAGE=s3 through an S3 server on this machine
 	$(if $(filter s3,$(STORAGE)),$(BIN)/python -m tools.demo_s3,$(BIN)/trmctl run -c configs/arc-demo.yaml)
 
-test: setup  ## Run the tests
+observe: setup  ## Train a small run and watch it: a page in the browser, and a Prometheus if one is installed
+	$(BIN)/python -m tools.observe $(OBSERVE)
+
+tools: setup  ## Install the programs that tests start beside Python's (as root on Debian; elsewhere say which)
+	@sh tools/programs.sh
+
+test: tools  ## Run the tests
 	@$(if $(VECTORS),echo "with the reference vectors in $(VECTORS)",echo "without reference vectors: there is no ../shared/vectors")
 	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(if $(CRDS),TRM_CRDS=$(abspath $(CRDS))) $(BIN)/python -m pytest -q -n 2
 
-test-full: setup  ## Run the tests and the long batteries
+test-full: tools  ## Run the tests and the long batteries
 	@$(if $(VECTORS),echo "with the reference vectors in $(VECTORS)",echo "without reference vectors: there is no ../shared/vectors")
 	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(if $(CRDS),TRM_CRDS=$(abspath $(CRDS))) $(BIN)/python -m pytest -q -n 2 -m 'not cluster and not image'
 

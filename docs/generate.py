@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from docs.metrics import metrics_page
 from trmctl.cli import COMMANDS, cli
 from trmkit.render.base import base
 from trmkit.render.objects import render
@@ -46,6 +47,7 @@ def generated() -> Iterator[tuple[str, str]]:
     yield "docs/reference/runfile.schema.json", json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
     yield "docs/reference/run-file.md", run_file_page()
     yield "docs/reference/cli.md", cli_page()
+    yield "docs/reference/metrics.md", metrics_page(NOTE)
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         yield f"trmctl/templates/{path.name}", path.read_text(encoding="utf-8")
     yield from manifests()
