@@ -11,6 +11,23 @@ STEP = "trm-step"
 """Service account of a pipeline's steps that compute: it may only tell Argo what came of them."""
 WORKFLOW = "trm-workflow"
 """Service account of a pipeline's steps that submit a job and follow it."""
+DOCTOR = "trm-doctor"
+"""Service account of `trmctl doctor --in-cluster`: it may look at what a run needs, and change nothing."""
+DEFAULTS, DEFAULTS_KEY = "trm-defaults", "defaults.yaml"
+"""ConfigMap of a namespace, and its key, with what runs there take that do not say it themselves."""
+DEFAULTS_KEYS = {
+    "cluster": (
+        "image",
+        "trmctl_image",
+        "queue",
+        "priority",
+        "service_account",
+        "storage_secret",
+        "image_pull_secrets",
+    ),
+    "storage": ("remote", "endpoint_url", "region", "addressing"),
+}
+"""Section and keys of the run file that a namespace may have defaults for."""
 Rules = tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]
 """API group, resources, verbs."""
 RESULTS: Rules = (("argoproj.io", ("workflowtaskresults",), ("create", "patch")),)
