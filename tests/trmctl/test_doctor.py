@@ -49,7 +49,7 @@ def healthy() -> FakeCluster:
     )
     for namespace, name in (("kubeflow", "training-operator"), ("argo", "workflow-controller")):
         cluster.put(DEPLOYMENT, {"metadata": {"name": name, "namespace": namespace}, "status": {"readyReplicas": 1}})
-    for name in ("trm-trainer", "trm-workflow"):
+    for name in ("trm-trainer", "trm-step", "trm-workflow"):
         cluster.put(SERVICE_ACCOUNT, {"metadata": {"name": name}})
     cluster.put(WORKFLOW_TEMPLATE, {"metadata": {"name": "trm-pipeline"}})
     cluster.put(LOCAL_QUEUE, {"metadata": {"name": "batch"}})
@@ -160,3 +160,20 @@ def test_a_cluster_that_cannot_be_reached_is_one_failure_and_exit_3(trmctl: Run)
     assert result.code == 3
     assert "connection refused" in result.out
     assert trmctl("doctor").code == 3
+
+
+def test_from_inside_what_a_persons_rights_decide_is_left_to_the_person(trmctl: Run, tmp_path: Path) -> None:
+    cluster = healthy()
+    (tmp_path / "store").mkdir()
+    found = findings(trmctl, cluster, "--in-cluster", "--store", str(tmp_path / "store"))
+    states = {one["check"]: one["state"] for one in found}
+    assert states["rights"] == states["useful rights"] == states["dry run of a job"] == "not needed"
+    assert {one["check"] for one in found} == CHECKS
+    assert states["store"] == "ok"
+    assert not any(verb in ("create", "allowed") for verb, _, _ in cluster.calls)
+
+
+def test_outside_of_a_pod_there_is_no_inside(trmctl: Run) -> None:
+    result = trmctl("doctor", "--in-cluster")
+    assert result.code == 3
+    assert "in no pod with a service account" in result.out
