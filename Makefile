@@ -13,7 +13,7 @@ BASE ?= python:3.11-slim-bookworm
 TORCH ?= cpu
 COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' trmkit/__init__.py)
-.PHONY: help setup demo test test-full test-cluster lint bench image lock docs clean
+.PHONY: help setup demo test test-full test-cluster lint bench image chart lock docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ image:  ## Build the images trm:latest and trmctl:latest with docker or buildah;
 	for target in trainer trmctl; do $(BUILDER) build $(BUILD_OPTIONS) --target $$target \
 	  --build-arg BASE=$(BASE) --build-arg TORCH=$(TORCH) --build-arg COMMIT=$(COMMIT) --build-arg VERSION=$(VERSION) \
 	  -t $$(test $$target = trainer && echo trm || echo trmctl):latest . || exit 1; done
+
+chart: setup  ## Pack the Helm chart into dist/, the same bytes every time
+	$(BIN)/python -m tools.chart
 
 lock: setup  ## Write requirements/*.txt, what the images install, from constraints.txt
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tools.lock
