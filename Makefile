@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CHECKOV := .venv-checkov/bin/checkov
 VECTORS := $(wildcard ../shared/vectors)
 CRDS := $(wildcard ../shared/crds)
 PACKAGES := trmkit trainer trmctl workflows
@@ -32,9 +33,12 @@ test: setup  ## Run the tests
 	@$(if $(VECTORS),echo "with the reference vectors in $(VECTORS)",echo "without reference vectors: there is no ../shared/vectors")
 	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(if $(CRDS),TRM_CRDS=$(abspath $(CRDS))) $(BIN)/python -m pytest -q -n 2
 
-test-full: setup  ## Run the tests and the long batteries
+$(CHECKOV):
+	$(PYTHON) -m venv .venv-checkov && .venv-checkov/bin/python -m pip install -qq --disable-pip-version-check checkov==3.3.30
+
+test-full: setup $(CHECKOV)  ## Run the tests and the long batteries
 	@$(if $(VECTORS),echo "with the reference vectors in $(VECTORS)",echo "without reference vectors: there is no ../shared/vectors")
-	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(if $(CRDS),TRM_CRDS=$(abspath $(CRDS))) $(BIN)/python -m pytest -q -n 2 -m 'not cluster and not image'
+	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(if $(CRDS),TRM_CRDS=$(abspath $(CRDS))) TRM_CHECKOV=$(abspath $(CHECKOV)) $(BIN)/python -m pytest -q -n 2 -m 'not cluster and not image'
 
 test-cluster: setup  ## Run the suite for a real cluster; KUBECONFIG and TRM_TEST_IMAGE say which (docs/testing-on-a-cluster.md)
 	@test -n "$(KUBECONFIG)" || test -f /var/run/secrets/kubernetes.io/serviceaccount/token || { echo "KUBECONFIG is not set: the kubeconfig of a cluster to test on (docs/testing-on-a-cluster.md)" >&2; exit 1; }
@@ -69,5 +73,5 @@ docs: setup  ## Write the generated pages and templates again
 	$(BIN)/python -m docs.generate
 
 clean:  ## Remove .venv, caches and build output; runs and data stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-checkov build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
