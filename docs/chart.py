@@ -93,9 +93,9 @@ def generated(root: Path) -> Iterator[tuple[str, str]]:
         "step": base.RESULTS, "workflow": base.RULES, "viewer": base.VIEWER, "viewerMetrics": base.METRICS,
         "editor": base.EDITOR, "doctor": base.LOOKER,
     }  # fmt: skip
-    kueue = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [base.KUEUE_CONFIG[1]], "verbs": ["get"]}
     written: dict[str, Any] = {name: base.as_rules(those) for name, those in rules.items()}
-    written["doctorEverywhere"] = [*base.as_rules(base.LOOKER_EVERYWHERE), kueue]
+    written["doctor"].append(config_map(base.DEFAULTS))
+    written["doctorEverywhere"] = [*base.as_rules(base.LOOKER_EVERYWHERE), config_map(base.KUEUE_CONFIG[1])]
     yield f"{files}/rbac.yaml", NOTE + write_all([written])
     yield f"{files}/security.yaml", NOTE + write_all([{"pod": POD_SECURITY, "container": CONTAINER_SECURITY}])
     yield f"{files}/runtime.yaml", NOTE + write_all([runtime()])
@@ -105,6 +105,11 @@ def generated(root: Path) -> Iterator[tuple[str, str]]:
     yield f"{CHART}/values.schema.json", json.dumps(schema(values), indent=2, ensure_ascii=False) + "\n"
     before, _, rest = (root / CHART / "README.md").read_text(encoding="utf-8").partition(BEGIN)
     yield f"{CHART}/README.md", before + BEGIN + table(values) + END + rest.partition(END)[2]
+
+
+def config_map(name: str) -> dict[str, list[str]]:
+    """Return the rule that lets one ConfigMap be read."""
+    return {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [name], "verbs": ["get"]}
 
 
 def parse(text: str) -> tuple[Value, ...]:

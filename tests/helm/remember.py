@@ -12,6 +12,18 @@ ELSEWHERE = ("WorkflowTemplate", "ClusterTrainingRuntime")
 FOLDER = Path(__file__).parent
 
 
+class Dumper(yaml.SafeDumper):
+    """Writes text of several lines as it is, whatever other modules have taught PyYAML's own writer."""
+
+
+def write_text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    """Return a text as YAML."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+Dumper.add_representer(str, write_text)
+
+
 def text(objects: list[Object]) -> str:
     """Return objects as one YAML text, by kind and name, without what is drawn at random or is compared elsewhere."""
     kept = []
@@ -22,7 +34,7 @@ def text(objects: list[Object]) -> str:
             found = {**found, "spec": {}}
         if found["kind"] != "PrometheusRule" and not found["metadata"]["name"].startswith("trm-dashboard-"):
             kept.append(found)
-    return yaml.safe_dump_all(kept, sort_keys=True, width=120)
+    return yaml.dump_all(kept, Dumper=Dumper, sort_keys=True, width=120)
 
 
 def lines(before: str, now: str) -> list[str]:

@@ -144,14 +144,14 @@ def test_the_runtime_is_that_of_the_code_with_the_charts_image() -> None:
 
 @every_situation
 def test_submit_takes_the_defaults_that_the_chart_writes(situation: str) -> None:
-    from trmctl.defaults import checked, merged
-    from trmkit.spec.load import loads
+    from trmctl.defaults import parsed
 
     text = one(of_situation(situation), "ConfigMap", "trm-defaults")["data"]["defaults.yaml"]
-    said = checked(text, "the chart")
-    assert all(set(keys) <= set(DEFAULTS_KEYS[name]) for name, keys in said.items())
-    run = loads("name: x\nmodel: {family: trm}\ndata: {source: sudoku-generated}\ntrain: {steps: 1, batch_size: 8}\n")
-    assert merged(run, said, "the chart").cluster.service_account == "trm-trainer"
+    said = parsed(text, "the chart")
+    assert all(part.model_fields_set <= set(DEFAULTS_KEYS[name]) for name, part in said.items())
+    given = said["cluster"].model_dump(exclude_unset=True)
+    assert given["service_account"] == "trm-trainer"
+    assert given["image"].endswith((":0.1.0", "01"))
 
 
 def test_every_image_comes_from_the_registry_of_the_house() -> None:

@@ -36,8 +36,8 @@ SERVED = (
     CLUSTER_QUEUE,
 )  # fmt: skip
 NAME, JOB = job_name(loads(GOOD)), "demo-0123abcd"
-KUEUE: Rules = (("", ("configmaps",), ("get",)),)
-"""In the chart bound to the one name of Kueue's configuration."""
+CONFIG_MAPS: Rules = (("", ("configmaps",), ("get",)),)
+"""In the chart bound to two names: the namespace's defaults, and Kueue's configuration."""
 STEP = ("submit", "--yes", "--wait", "--follow", "--if-exists", "adopt", "--on-signal", "delete", "--outputs", "out")
 """What the train step of a pipeline executes (`workflows.parts.SUBMIT`)."""
 SECRETS = {("", "secrets", "get")}
@@ -280,14 +280,16 @@ def test_no_rule_has_a_wildcard_or_reads_secrets(rules: Rules) -> None:
 
 def test_the_account_of_helm_test_may_look_at_what_doctor_looks_at_and_no_more(trmctl: Run) -> None:
     whole = healthy()
-    cluster = GuardedCluster((*LOOKER, *LOOKER_EVERYWHERE, *KUEUE), "team", *whole.served, TRAINJOB, JOBSET, RUNTIME)
+    cluster = GuardedCluster(
+        (*LOOKER, *LOOKER_EVERYWHERE, *CONFIG_MAPS), "team", *whole.served, TRAINJOB, JOBSET, RUNTIME
+    )
     cluster._objects = whole._objects
     cluster.put(RUNTIME, {"metadata": {"name": "trm"}})
     found = trmctl("doctor", "--in-cluster", cluster=cluster)
     assert found.code == 0
-    assert cluster.used == rights((*LOOKER, *LOOKER_EVERYWHERE, *KUEUE))
+    assert cluster.used == rights((*LOOKER, *LOOKER_EVERYWHERE, *CONFIG_MAPS))
     assert cluster.refused == set()
-    alone = GuardedCluster(LOOKER, "team", *whole.served)
+    alone = GuardedCluster((*LOOKER, *CONFIG_MAPS), "team", *whole.served)
     alone._objects = whole._objects
     assert trmctl("doctor", "--in-cluster", cluster=alone).code == 0
     assert "unknown" in trmctl("doctor", "--in-cluster", cluster=alone).out

@@ -26,8 +26,8 @@ from trmctl.cluster import (
 from trmkit.errors import ClusterUnreachableError
 
 CHECKS = {
-    "API server", "kinds", "operators", "dry run of a job", "rights", "useful rights", "PodSecurity", "run file",
-    "queue", "machines", "priority class", "accounts", "TrainJob runtime", "Prometheus", "Argo", "store",
+    "API server", "kinds", "defaults", "operators", "dry run of a job", "rights", "useful rights", "PodSecurity",
+    "run file", "queue", "machines", "priority class", "accounts", "TrainJob runtime", "Prometheus", "Argo", "store",
 }  # fmt: skip
 
 
@@ -177,3 +177,14 @@ def test_outside_of_a_pod_there_is_no_inside(trmctl: Run) -> None:
     result = trmctl("doctor", "--in-cluster")
     assert result.code == 3
     assert "in no pod with a service account" in result.out
+
+
+def test_a_run_is_looked_at_as_submit_would_send_it(trmctl: Run) -> None:
+    cluster = healthy()
+    text = "cluster: {queue: none-such}\n"
+    cluster.put(CONFIG_MAP, {"metadata": {"name": "trm-defaults"}, "data": {"defaults.yaml": text}})
+    found = findings(trmctl, cluster, "-c", "run.yaml")
+    assert "there is no LocalQueue 'none-such'" in failures(found)
+    assert any(one["check"] == "defaults" and "cluster.queue" in one["message"] for one in found)
+    cluster.put(CONFIG_MAP, {"metadata": {"name": "trm-defaults"}, "data": {"defaults.yaml": "cluster: {nodes: 2}"}})
+    assert "cluster.nodes: a namespace cannot decide that" in failures(findings(trmctl, cluster))

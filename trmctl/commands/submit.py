@@ -152,15 +152,18 @@ def with_profile(run: "RunFile", where: Place) -> "RunFile":
 
     What the profile says counts as said by the run file: the namespace's defaults do not change it.
     """
-    from trmctl.defaults import merged
+    from trmctl.defaults import changed, part
 
     profile = where.profile
     asked = {key: getattr(profile, key) for key in ("queue", "owner") if getattr(run.cluster, key) is None}
     if where.namespace and run.cluster.namespace is not None:
         asked["namespace"] = where.namespace
     stored = {"remote": profile.store} if run.storage.remote is None else {}
-    said = {"cluster": asked, "storage": stored}
-    return merged(run, {name: {k: v for k, v in keys.items() if v} for name, keys in said.items()}, "the profile")
+    said = {name: {key: value for key, value in keys.items() if value}
+            for name, keys in (("cluster", asked), ("storage", stored))}  # fmt: skip
+    for name, keys in said.items():
+        part(name, keys, "the profile")
+    return changed(run, said)
 
 
 def show_plan(cluster: "Cluster", wanted: "Submission") -> None:

@@ -26,7 +26,7 @@ from trmctl.cluster import (
 )
 from trmctl.doctor.finding import Finding, State, ok
 from trmctl.doctor.objects import enabled, selects, smallest, usable
-from trmkit.errors import ClusterError, ClusterForbiddenError, ClusterRefusedError, ClusterUnreachableError
+from trmkit.errors import ClusterError, ClusterForbiddenError, ClusterRefusedError, ClusterUnreachableError, SpecError
 from trmkit.render.base import KUEUE_CONFIG, STEP, TRAINER
 from trmkit.render.base import WORKFLOW as WORKFLOW_ACCOUNT
 from trmkit.spec.run import RunFile
@@ -62,7 +62,7 @@ class Doctor:
     def findings(self) -> Iterator[Finding]:
         """Yield what every check finds. Only a cluster that cannot be reached at all ends it early."""
         checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
-            ("API server", self.api), ("kinds", self.kinds), ("operators", self.operators),
+            ("API server", self.api), ("kinds", self.kinds), ("defaults", self.defaults), ("operators", self.operators),
             ("dry run of a job", self.dry_run), ("rights", self.rights), ("useful rights", self.useful_rights),
             ("PodSecurity", self.pod_security), ("run file", self.of_the_run), ("queue", self.queue),
             ("machines", self.machines), ("priority class", self.priority_class), ("accounts", self.accounts),
@@ -103,6 +103,20 @@ class Doctor:
             )  # fmt: skip
         if TRAINJOB in self.jobs and not self.cluster.serves(JOBSET):
             yield Finding("", "failed", "TrainJob is served and JobSet, of which it is made, is not", "install JobSet")
+
+    def defaults(self) -> Iterator[Finding]:
+        """Take what the namespace says for runs that do not, as `submit` does, for all checks that follow."""
+        from trmctl.defaults import defaults, place, with_defaults
+
+        try:
+            parts = defaults(self.cluster, self.namespace)
+            keys = sorted(f"{name}.{key}" for name, part in parts.items() for key in part.model_fields_set)
+            if self.run is not None:
+                self.run = with_defaults(self.cluster, self.run, lambda _: None)
+        except SpecError as error:
+            yield Finding("", "failed", error.message, error.next)
+            return
+        yield ok(f"{place(self.namespace)}: {', '.join(keys)}") if keys else Finding("", "not needed", "there are none")
 
     def operators(self) -> Iterator[Finding]:
         """See whether the controllers behind the kinds have a pod that is ready."""
