@@ -57,11 +57,12 @@ lint: setup  ## Check style, types, imports, sizes and generated files
 bench: setup  ## Run every benchmark and print its figures
 	@for script in $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
-image:  ## Build the images trm:latest and trmctl:latest with docker or buildah; TORCH=cuda, BASE=image@digest
+image:  ## Build the images trm and trmctl (:latest and the version) with docker or buildah; TORCH=cuda, BASE=image@digest
 	@test -n "$(BUILDER)" || { echo "neither docker nor buildah is installed" >&2; exit 1; }
-	for target in trainer trmctl; do $(BUILDER) build $(BUILD_OPTIONS) --target $$target \
+	for target in trainer trmctl; do name=$$(test $$target = trainer && echo trm || echo trmctl); \
+	  $(BUILDER) build $(BUILD_OPTIONS) --target $$target \
 	  --build-arg BASE=$(BASE) --build-arg TORCH=$(TORCH) --build-arg COMMIT=$(COMMIT) --build-arg VERSION=$(VERSION) \
-	  -t $$(test $$target = trainer && echo trm || echo trmctl):latest . || exit 1; done
+	  -t $$name:latest . && $(BUILDER) tag $$name:latest $$name:$(VERSION) || exit 1; done
 
 chart: setup  ## Pack the Helm chart into dist/, the same bytes every time
 	$(BIN)/python -m tools.chart

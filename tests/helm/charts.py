@@ -1,5 +1,6 @@
 """The chart, rendered with the real Helm engine in a library; no cluster is asked."""
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,21 @@ def rendered(values: dict[str, Any], *, upgrade: bool = False, chart: Path = CHA
 def of_situation(name: str) -> list[Object]:
     """Return the objects of a situation."""
     return rendered(SITUATIONS[name])
+
+
+def refused_by_kubernetes(found: Object, version: str) -> str:
+    """Return why an API server of this version would not take an object; empty: it would."""
+    return _refused(json.dumps(found, sort_keys=True), version)
+
+
+@cache
+def _refused(text: str, version: str) -> str:
+    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    try:
+        kubernetes_validate.validate(json.loads(text), version, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return str(error.message)
+    return ""
 
 
 def notes(values: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -119,7 +118,7 @@ def test_the_command_of_the_trial_store_is_an_s3_server_that_asks_who_you_are(tm
             assert time.monotonic() < until
         assert not takes("wrong")
     finally:
-        server.send_signal(signal.SIGTERM)
+        server.kill()
         server.wait()
     assert CANARIES["AWS_SECRET_ACCESS_KEY"] not in (tmp_path / "log").read_text()
 
