@@ -134,13 +134,13 @@ def is_section(lines: list[str], node: yaml.Node) -> TypeGuard[yaml.MappingNode]
     """Say whether what is below a key are keys with comments of their own; else it is one value, as labels are."""
     if not isinstance(node, yaml.MappingNode) or not node.value:
         return False
-    before = node.value[0][0].start_mark.line - 1
+    before: int = node.value[0][0].start_mark.line - 1
     return lines[before].lstrip().startswith("# ")
 
 
 def comment(lines: list[str], line: int, path: str) -> tuple[str, dict[str, Any]]:
     """Return what the comment above a key says: its text, and its part of a schema. ValueError: there is none."""
-    above = []
+    above: list[str] = []
     for text in reversed(lines[:line]):
         if not text.lstrip().startswith("#"):
             break

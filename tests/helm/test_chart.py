@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
@@ -24,7 +25,8 @@ from tests.helm.charts import (
 )
 from tests.trmkit.render.crds import needs_crds, refusals
 from tools.chart import package
-from trmkit.render.base import DEFAULTS_KEYS
+from trmctl.cli import cli
+from trmkit.render.base import DEFAULTS_KEYS, base
 from trmkit.render.check import problems
 from trmkit.render.podsecurity import violations
 
@@ -117,6 +119,15 @@ def test_no_rule_of_a_role_has_a_wildcard_or_reads_secrets(situation: str) -> No
         for rule in found.get("rules", ()) if found["kind"] in ("Role", "ClusterRole") else ():
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
             assert "secrets" not in rule["resources"]
+
+
+def test_the_roles_are_those_that_trmctl_renders() -> None:
+    for expected in base("research"):
+        if expected["kind"] != "ServiceAccount":
+            found = one(of_situation("defaults"), expected["kind"], expected["metadata"]["name"])
+            assert {key: value for key, value in found.items() if key != "metadata"} == {
+                key: value for key, value in expected.items() if key != "metadata"
+            }
 
 
 def test_a_plain_installation_needs_no_operator() -> None:
@@ -224,6 +235,11 @@ def test_a_test_of_the_release_is_doctor_from_inside() -> None:
     pod = one(of_situation("onprem-s3"), "Pod", "trm-doctor")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     container = pod["spec"]["containers"][0]
+    command = cli.get_command(click.Context(cli), container["command"][1])
+    assert command is not None
+    options = {name: each for each in command.params for name in each.opts}
+    assert {word for word in container["command"] if word.startswith("-")} <= set(options)
+    assert options["--store"].envvar == "TRM_STORE"
     assert container["command"] == ["trmctl", "doctor", "--in-cluster", "--output", "json"]
     plain = {entry["name"]: entry.get("value") for entry in container["env"]}
     assert plain["TRM_STORE"] == "s3://models/trm"

@@ -58,6 +58,14 @@ def test_values_reach_trm_and_are_held_to_its_schema(stack: Path) -> None:
             chart.render({"trm": {"pipelnes": {}}}, name="trm", namespace=NAMESPACE)
 
 
+@pytest.mark.parametrize(
+    ("values", "words"), [({"argo": {}}, "argo"), ({"dcgm-exporter": {"enabled": "yes"}}, "/dcgm-exporter/enabled")]
+)
+def test_a_chart_that_is_not_one_of_them_is_refused(stack: Path, values: dict[str, Any], words: str) -> None:
+    with helm.Chart.load(stack) as chart, pytest.raises(helm.HelmError, match=words):
+        chart.render(values, name="trm", namespace=NAMESPACE)
+
+
 def test_every_optional_chart_has_a_condition_that_is_off() -> None:
     about = yaml.safe_load((STACK / "Chart.yaml").read_text(encoding="utf-8"))
     values = yaml.safe_load((STACK / "values.yaml").read_text(encoding="utf-8"))
