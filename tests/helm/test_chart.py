@@ -241,7 +241,9 @@ def test_a_test_of_the_release_is_doctor_from_inside() -> None:
     assert {word for word in container["command"] if word.startswith("-")} <= set(options)
     assert options["--store"].envvar == "TRM_STORE"
     assert container["command"] == ["trmctl", "doctor", "--in-cluster", "--output", "json"]
-    plain = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert "TRM_STORE" not in {entry["name"] for entry in container["env"]}, "it is in the defaults"
+    own = one(rendered({**SITUATIONS["onprem-s3"], "defaults": {"enabled": False}}), "Pod", "trm-doctor")
+    plain = {entry["name"]: entry.get("value") for entry in own["spec"]["containers"][0]["env"]}
     assert plain["TRM_STORE"] == "s3://models/trm"
     assert plain["AWS_ENDPOINT_URL_S3"] == "https://s3.lab.example:9000"
     hidden = {entry["name"]: entry["valueFrom"] for entry in container["env"] if "valueFrom" in entry}

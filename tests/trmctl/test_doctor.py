@@ -1,6 +1,7 @@
 """`trmctl doctor`: every check ends in a line."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,16 @@ def test_a_run_is_looked_at_as_submit_would_send_it(trmctl: Run) -> None:
     assert any(one["check"] == "defaults" and "cluster.queue" in one["message"] for one in found)
     cluster.put(CONFIG_MAP, {"metadata": {"name": "trm-defaults"}, "data": {"defaults.yaml": "cluster: {nodes: 2}"}})
     assert "cluster.nodes: a namespace cannot decide that" in failures(findings(trmctl, cluster))
+
+
+def test_from_inside_the_store_of_the_defaults_is_tried(trmctl: Run, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = healthy()
+    endpoint = os.environ["AWS_ENDPOINT_URL_S3"]
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    text = f"storage: {{remote: '{s3}', endpoint_url: '{endpoint}', addressing: path}}\n"
+    cluster.put(CONFIG_MAP, {"metadata": {"name": "trm-defaults"}, "data": {"defaults.yaml": text}})
+    found = {one["check"]: one for one in findings(trmctl, cluster, "--in-cluster")}
+    assert found["store"]["state"] == "ok", found["store"]
+    assert s3 in found["store"]["message"]
+    outside = {one["check"]: one["state"] for one in findings(trmctl, cluster)}
+    assert outside["store"] == "not needed"

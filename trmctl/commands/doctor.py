@@ -22,7 +22,8 @@ def command(
     """Check everything that a run needs of a cluster.
 
     All checks are made, and each ends in a line: API, kinds and their versions, operators, rights, PodSecurity, quota,
-    queue, GPUs, secrets, store with timing, clocks, Prometheus, Argo. The exit code is 1 if one failed.
+    queue, GPUs, secrets, store with timing, clocks, Prometheus, Argo. The exit code is 1 if one failed. From inside a
+    cluster the store of the namespace's defaults is tried, unless another is named.
 
     \b
     Example:
@@ -48,7 +49,10 @@ def command(
     findings: list[Finding] = []
     try:
         cluster = where.inside() if in_cluster else where.open(run.cluster.namespace if run else None)
-        findings += Doctor(cluster, run, only_look=in_cluster).findings()
+        doctor = Doctor(cluster, run, only_look=in_cluster)
+        findings += doctor.findings()
+        if in_cluster and storage is None:  # from elsewhere its address may mean nothing
+            storage = doctor.store
     except ClusterUnreachableError as error:
         findings.append(Finding("API server", "failed", error.message, error.next))
     findings += store_findings(storage)

@@ -30,6 +30,7 @@ from trmkit.errors import ClusterError, ClusterForbiddenError, ClusterRefusedErr
 from trmkit.render.base import KUEUE_CONFIG, STEP, TRAINER
 from trmkit.render.base import WORKFLOW as WORKFLOW_ACCOUNT
 from trmkit.spec.run import RunFile
+from trmkit.spec.storage import StorageSection
 
 CLOCK_WARNING, CLOCK_FAILURE = 30.0, 300.0
 """Seconds between two clocks: the first confuses ages, the second makes S3 refuse signatures."""
@@ -58,6 +59,8 @@ class Doctor:
         self.cluster, self.run, self.only_look = cluster, run, only_look
         self.namespace = (run.cluster.namespace if run else None) or cluster.namespace
         self.jobs: list[Kind] = []
+        self.store: StorageSection | None = None
+        """Where runs of the namespace go that do not say it, once its defaults were looked at."""
 
     def findings(self) -> Iterator[Finding]:
         """Yield what every check finds. Only a cluster that cannot be reached at all ends it early."""
@@ -116,6 +119,8 @@ class Doctor:
         except SpecError as error:
             yield Finding("", "failed", error.message, error.next)
             return
+        stored = parts.get("storage")
+        self.store = stored if isinstance(stored, StorageSection) else None
         yield ok(f"{place(self.namespace)}: {', '.join(keys)}") if keys else Finding("", "not needed", "there are none")
 
     def operators(self) -> Iterator[Finding]:
