@@ -1,7 +1,10 @@
 """A cluster that lets its user do what some RBAC rules allow and nothing else, and remembers what was used."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tests.trmctl.fake_cluster import FakeCluster
-from trmctl.cluster import POD, Kind
+from trmctl.cluster import POD, Kind, Object
 from trmkit.render.base import Rules
 
 Right = tuple[str, str, str]
@@ -25,16 +28,34 @@ def asked(verb: str, kind: Kind, subresource: str) -> set[Right]:
 
 
 class GuardedCluster(FakeCluster):
-    """The cluster of one test, seen by a user with `rules`."""
+    """The cluster of one test, seen by somebody who has some rules in its namespace, and some in the whole cluster."""
 
-    def __init__(self, rules: Rules, namespace: str = "team", *served: Kind) -> None:
+    def __init__(self, rules: Rules, namespace: str = "team", *served: Kind, everywhere: Rules = ()) -> None:
         super().__init__(namespace, *served)
-        self.rights = rights(rules)
+        self.inside, self.everywhere = rights(rules), rights(everywhere)
         self.used: set[Right] = set()
         self.refused: set[Right] = set()
+        self._target: str | None = None
+
+    def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object | None:
+        with self._looking_at(namespace):
+            return super().get(kind, name, namespace)
+
+    def list(self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "") -> list[Object]:
+        with self._looking_at(namespace):
+            return super().list(kind, namespace, labels=labels, fields=fields)
+
+    @contextmanager
+    def _looking_at(self, namespace: str | None) -> Iterator[None]:
+        before, self._target = self._target, namespace
+        try:
+            yield
+        finally:
+            self._target = before
 
     def _denies(self, verb: str, kind: Kind, subresource: str) -> bool:
-        return not asked(verb, kind, subresource) <= self.rights
+        here = kind.namespaced and self._target in (None, self.namespace)
+        return not asked(verb, kind, subresource) <= self.everywhere | (self.inside if here else set())
 
     def _call(self, verb: str, kind: Kind | None, name: str, subresource: str = "") -> None:
         if kind is not None and verb != "serves" and kind in self.served:

@@ -44,24 +44,24 @@ SECRETS = {("", "secrets", "get")}
 """Whether a Secret is there cannot be asked without the right to read it; `submit` says that it does not know."""
 
 
-BEYOND_A_STEP = {
-    ("", "resourcequotas", "list"),
-    ("kueue.x-k8s.io", "clusterqueues", "get"),
-    ("trainer.kubeflow.org", "clustertrainingruntimes", "get"),
-}
+QUEUES: Right = ("kueue.x-k8s.io", "clusterqueues", "get")
+RUNTIMES: Right = ("trainer.kubeflow.org", "clustertrainingruntimes", "get")
+"""Of the whole cluster: who is bound in a namespace is told that it is not known, and goes on."""
+BEYOND_A_STEP = {("", "resourcequotas", "list"), QUEUES, RUNTIMES}
 """What `submit` looks at where it may, which whoever handed in the pipeline did before."""
 
 
 class World:
     """Clusters with the same rules, one after another, and what was used and refused in all of them."""
 
-    def __init__(self, rules: Rules, trmctl: Run) -> None:
-        self.rules, self.trmctl = rules, trmctl
+    def __init__(self, rules: Rules, trmctl: Run, *, everywhere: bool = False) -> None:
+        self.rules, self.trmctl, self.everywhere = rules, trmctl, everywhere
         self.clusters: list[GuardedCluster] = []
 
     def cluster(self, *served: object) -> GuardedCluster:
         """Return a new cluster that serves everything, or only these kinds, with what runs may name."""
-        made = GuardedCluster(self.rules, "team", *(served or SERVED))  # type: ignore[arg-type]
+        everywhere = self.rules if self.everywhere else ()
+        made = GuardedCluster(self.rules, "team", *(served or SERVED), everywhere=everywhere)  # type: ignore[arg-type]
         made.put(SERVICE_ACCOUNT, {"metadata": {"name": "trm-trainer"}})
         if LOCAL_QUEUE in made.served:
             made.put(LOCAL_QUEUE, {"metadata": {"name": "batch"}, "spec": {"clusterQueue": "all"}})
@@ -249,26 +249,30 @@ def test_the_account_of_pipelines_may_do_what_its_steps_do_and_no_more(trmctl: R
     assert world.refused == SECRETS | BEYOND_A_STEP
 
 
-def test_a_viewer_may_look_and_no_more(trmctl: Run) -> None:
-    world = World(VIEWER + METRICS, trmctl)
+@pytest.mark.parametrize("everywhere", [True, False], ids=["in the cluster", "in a namespace"])
+def test_a_viewer_may_look_and_no_more(everywhere: bool, trmctl: Run) -> None:
+    world = World(VIEWER + METRICS, trmctl, everywhere=everywhere)
     looks(world)
-    assert world.used == rights(VIEWER + METRICS)
-    assert world.refused == set()
+    hidden = set() if everywhere else {QUEUES}
+    assert world.used == rights(VIEWER + METRICS) - hidden
+    assert world.refused == hidden
 
 
 def test_a_viewer_who_may_not_read_ports_sees_all_but_the_curves(trmctl: Run) -> None:
     world = World(VIEWER, trmctl)
     looks(world)
-    assert world.refused == rights(METRICS)
+    assert world.refused == rights(METRICS) | {QUEUES}
 
 
-def test_an_editor_may_do_everything_with_runs_and_no_more(trmctl: Run) -> None:
-    world = World(EDITOR, trmctl)
+@pytest.mark.parametrize("everywhere", [True, False], ids=["in the cluster", "in a namespace"])
+def test_an_editor_may_do_everything_with_runs_and_no_more(everywhere: bool, trmctl: Run) -> None:
+    world = World(EDITOR, trmctl, everywhere=everywhere)
     looks(world)
     hands_in(world, "submit", "--yes", "--wait", "--follow")
     acts(world)
-    assert world.used == rights(EDITOR)
-    assert world.refused == SECRETS
+    hidden = set() if everywhere else {QUEUES, RUNTIMES}
+    assert world.used == rights(EDITOR) - hidden
+    assert world.refused == SECRETS | hidden
 
 
 @pytest.mark.parametrize("rules", [RULES, RESULTS, VIEWER, EDITOR, LOOKER, LOOKER_EVERYWHERE])
@@ -280,19 +284,19 @@ def test_no_rule_has_a_wildcard_or_reads_secrets(rules: Rules) -> None:
 
 def test_the_account_of_helm_test_may_look_at_what_doctor_looks_at_and_no_more(trmctl: Run) -> None:
     whole = healthy()
-    cluster = GuardedCluster(
-        (*LOOKER, *LOOKER_EVERYWHERE, *CONFIG_MAPS), "team", *whole.served, TRAINJOB, JOBSET, RUNTIME
-    )
+    more = (*LOOKER_EVERYWHERE, *CONFIG_MAPS)
+    cluster = GuardedCluster((*LOOKER, *CONFIG_MAPS), "team", *whole.served, TRAINJOB, JOBSET, RUNTIME, everywhere=more)
     cluster._objects = whole._objects
     cluster.put(RUNTIME, {"metadata": {"name": "trm"}})
-    found = trmctl("doctor", "--in-cluster", cluster=cluster)
-    assert found.code == 0
-    assert cluster.used == rights((*LOOKER, *LOOKER_EVERYWHERE, *CONFIG_MAPS))
+    assert trmctl("doctor", "--in-cluster", cluster=cluster).code == 0
+    assert cluster.used == rights((*LOOKER, *more))
     assert cluster.refused == set()
     alone = GuardedCluster((*LOOKER, *CONFIG_MAPS), "team", *whole.served)
     alone._objects = whole._objects
-    assert trmctl("doctor", "--in-cluster", cluster=alone).code == 0
-    assert "unknown" in trmctl("doctor", "--in-cluster", cluster=alone).out
+    found = trmctl("doctor", "--in-cluster", cluster=alone)
+    assert found.code == 0
+    assert alone.used == rights((*LOOKER, *CONFIG_MAPS))
+    assert "unknown" in found.out
 
 
 def test_an_editor_has_every_right_that_doctor_asks_for(trmctl: Run) -> None:
