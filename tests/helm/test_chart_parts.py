@@ -1,6 +1,7 @@
 """Secrets, the store for trials, dashboards and rules, and what an upgrade may change."""
 
 import base64
+import gzip
 import json
 import os
 import re
@@ -213,3 +214,10 @@ def test_what_is_rendered_again_is_the_same_but_for_what_is_drawn(tmp_path: Path
     values = {**SITUATIONS["everything"], "devStore": {"enabled": True, "existingSecret": "mine"}}
     assert rendered(values) == rendered(values, upgrade=True)
     assert helm.helm_sdk_version().startswith("v4")
+
+
+def test_a_release_fits_into_the_secret_that_helm_keeps_it_in() -> None:
+    with helm.Chart.load(CHART) as chart:
+        whole = [*chart.files, *chart.templates, chart.schema, rendered(SITUATIONS["everything"])]
+    packed = base64.b64encode(gzip.compress(json.dumps(whole).encode()))
+    assert len(packed) < 500_000, "a Secret holds 1 MiB, and Helm encodes it once more"

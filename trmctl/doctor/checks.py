@@ -270,7 +270,7 @@ class Doctor:
                 needed = self.run is not None and self.run.cluster.service_account == name
                 yield Finding(
                     "", "failed" if needed else "warning", f"there is no service account {name}",
-                    "helm install trm ./helm/trm, or trmctl render --base | kubectl apply -f -",
+                    "install the chart (docs/install.md), or trmctl render --base | kubectl apply -f -",
                 )  # fmt: skip
 
     def runtime(self) -> Iterator[Finding]:
@@ -282,7 +282,7 @@ class Doctor:
             needed = PYTORCHJOB not in self.jobs or (self.run is not None and self.run.cluster.backend == "trainjob")
             yield Finding(
                 "", "failed" if needed else "warning", f"there is no ClusterTrainingRuntime {name}",
-                "trmctl render --runtime | kubectl apply -f -",
+                "trainJob.enabled=true of the chart, or trmctl render --runtime | kubectl apply -f -",
             )  # fmt: skip
         else:
             yield ok(f"ClusterTrainingRuntime {name} is there")
@@ -295,7 +295,12 @@ class Doctor:
         monitors = self.cluster.list(POD_MONITOR, self.namespace)
         servers = self.cluster.list(PROMETHEUS, "*")
         if not monitors:
-            yield Finding("", "warning", f"there is no PodMonitor in {self.namespace}: nothing is scraped")
+            yield Finding(
+                "",
+                "warning",
+                f"there is no PodMonitor in {self.namespace}: nothing is scraped",
+                "monitoring.enabled=true of the chart",
+            )
         for monitor in monitors:
             labels = monitor["metadata"].get("labels") or {}
             takers = [one for one in servers if selects((one.get("spec") or {}).get("podMonitorSelector"), labels)]
@@ -305,7 +310,8 @@ class Doctor:
             else:
                 yield Finding(
                     "", "warning", f"no Prometheus selects PodMonitor {name}",
-                    "give it the labels of spec.podMonitorSelector, often release: <name of the release>",
+                    "give it the labels of spec.podMonitorSelector, often release: <name of the release>;"
+                    " monitoring.podMonitor.labels of the chart",
                 )  # fmt: skip
 
     def argo(self) -> Iterator[Finding]:
@@ -318,7 +324,7 @@ class Doctor:
             if self.cluster.get(SERVICE_ACCOUNT, account, self.namespace) is None:
                 yield Finding(
                     "", "warning", f"there is no service account {account}, under which pipelines run",
-                    "helm install trm ./helm/trm, or trmctl render --base | kubectl apply -f -",
+                    "install the chart (docs/install.md), or trmctl render --base | kubectl apply -f -",
                 )  # fmt: skip
         if not self.only_look and not self.cluster.allowed("create", WORKFLOW, self.namespace):
             yield Finding("", "warning", "this user may not create workflows")
@@ -327,5 +333,5 @@ class Doctor:
                 "",
                 "warning",
                 "there is no WorkflowTemplate trm-pipeline",
-                "trmctl render --templates | kubectl apply -f -",
+                "pipelines.enabled=true of the chart, or trmctl render --templates | kubectl apply -f -",
             )
