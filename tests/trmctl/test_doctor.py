@@ -202,3 +202,12 @@ def test_from_inside_the_store_of_the_defaults_is_tried(trmctl: Run, s3: str, mo
     assert s3 in found["store"]["message"]
     outside = {one["check"]: one["state"] for one in findings(trmctl, cluster)}
     assert outside["store"] == "not needed"
+
+
+def test_the_queue_that_a_namespace_gives_to_its_runs_has_to_be_there(trmctl: Run) -> None:
+    cluster = healthy()
+    for queue, said in (("batch", ""), ("gone", "there is no LocalQueue 'gone' here")):
+        text = f"cluster: {{queue: {queue}}}\n"
+        cluster.put(CONFIG_MAP, {"metadata": {"name": "trm-defaults"}, "data": {"defaults.yaml": text}})
+        assert said in failures(findings(trmctl, cluster, "--in-cluster"))
+    assert failures(findings(trmctl, cluster)) != ""

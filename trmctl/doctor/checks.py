@@ -29,6 +29,7 @@ from trmctl.doctor.objects import enabled, selects, smallest, usable
 from trmkit.errors import ClusterError, ClusterForbiddenError, ClusterRefusedError, ClusterUnreachableError, SpecError
 from trmkit.render.base import KUEUE_CONFIG, STEP, TRAINER
 from trmkit.render.base import WORKFLOW as WORKFLOW_ACCOUNT
+from trmkit.spec.cluster import ClusterSection
 from trmkit.spec.run import RunFile
 from trmkit.spec.storage import StorageSection
 
@@ -60,7 +61,8 @@ class Doctor:
         self.namespace = (run.cluster.namespace if run else None) or cluster.namespace
         self.jobs: list[Kind] = []
         self.store: StorageSection | None = None
-        """Where runs of the namespace go that do not say it, once its defaults were looked at."""
+        self.default_queue: str | None = None
+        """Store and queue of runs that name none, once the namespace's defaults were looked at."""
 
     def findings(self) -> Iterator[Finding]:
         """Yield what every check finds. Only a cluster that cannot be reached at all ends it early."""
@@ -119,8 +121,9 @@ class Doctor:
         except SpecError as error:
             yield Finding("", "failed", error.message, error.next)
             return
-        stored = parts.get("storage")
+        stored, asked = parts.get("storage"), parts.get("cluster")
         self.store = stored if isinstance(stored, StorageSection) else None
+        self.default_queue = asked.queue if isinstance(asked, ClusterSection) else None
         yield ok(f"{place(self.namespace)}: {', '.join(keys)}") if keys else Finding("", "not needed", "there are none")
 
     def operators(self) -> Iterator[Finding]:
@@ -210,7 +213,7 @@ class Doctor:
 
     def queue(self) -> Iterator[Finding]:
         """See whether Kueue looks at the kind of job at all: a queue label that nobody reads is ignored silently."""
-        name = self.run.cluster.queue if self.run else None
+        name = self.run.cluster.queue if self.run else self.default_queue
         if not self.cluster.serves(LOCAL_QUEUE):
             state: State = "failed" if name else "not needed"
             yield Finding("", state, "Kueue is not installed", "leave cluster.queue out" if name else "")
