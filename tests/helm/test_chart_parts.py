@@ -16,7 +16,10 @@ import pytest
 import yaml
 
 from tests.helm.charts import CHART, ROOT, SITUATIONS, Object, helm, names, of_situation, one, rendered
+from tests.trmctl.conftest import Run
+from tests.trmctl.fake_cluster import FakeCluster
 from tools.seaweed import PATIENCE, free_ports
+from trmctl.cluster import CONFIG_MAP, PYTORCHJOB, SECRET, SERVICE_ACCOUNT
 
 BEFORE = ROOT / "tests" / "helm" / "rendered-0.1.0.yaml"
 """What the first version of the chart makes of `everything`, without what is drawn at random. An upgrade is held to it.
@@ -221,3 +224,22 @@ def test_a_release_fits_into_the_secret_that_helm_keeps_it_in() -> None:
         whole = [*chart.files, *chart.templates, chart.schema, rendered(SITUATIONS["everything"])]
     packed = base64.b64encode(gzip.compress(json.dumps(whole).encode()))
     assert len(packed) < 500_000, "a Secret holds 1 MiB, and Helm encodes it once more"
+
+
+def test_a_run_that_says_nothing_of_a_cluster_gets_what_the_chart_gives(trmctl: Run) -> None:
+    cluster = FakeCluster("research")
+    for found in of_situation("onprem-s3"):
+        for kind in (CONFIG_MAP, SERVICE_ACCOUNT):
+            if found["kind"] == kind.kind:
+                cluster.put(kind, found)
+    cluster.put(SECRET, {"metadata": {"name": "trm-s3"}})
+    done = trmctl("submit", "-n", "research", cluster=cluster)
+    assert done.code == 0, done.err
+    job = cluster.see(PYTORCHJOB, done.out.strip())
+    pod = job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]
+    assert pod["serviceAccountName"] == "trm-trainer"
+    container = pod["containers"][0]
+    assert container["image"] == "registry.lab.example/trm:0.1.0"
+    hidden = [entry["valueFrom"]["secretKeyRef"] for entry in container["env"] if "valueFrom" in entry]
+    assert {entry["name"] for entry in hidden} == {"trm-s3"}
+    assert job["metadata"]["annotations"]["trm.dev/store"].startswith("s3://models/trm/little/")
