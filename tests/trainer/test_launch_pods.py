@@ -116,7 +116,7 @@ import torch
 import trainer.train
 from trainer.__main__ import leave_for_good, main
 
-def train(run, directory, world):
+def train(run, directory, world, exporter):
     if world.rank == 1:
         torch.ones(2, 3) @ torch.ones(2, 3)
     world.sum(torch.ones(1))
