@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from helm.trm.dashboards.src.build import dashboards
 from trmctl.cli import COMMANDS, cli
 from trmkit.render.base import base
 from trmkit.render.objects import render
@@ -49,6 +50,7 @@ def generated() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         yield f"trmctl/templates/{path.name}", path.read_text(encoding="utf-8")
     yield from manifests()
+    yield from dashboards()
 
 
 def manifests() -> Iterator[tuple[str, str]]:
