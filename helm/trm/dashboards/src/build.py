@@ -24,12 +24,13 @@ def dashboards() -> Iterator[tuple[str, str]]:
 
 
 def finish(board: dict[str, Any]) -> dict[str, Any]:
-    """Return the dashboard with what the SDK has no words for, or says in a way that Grafana's types refuse."""
+    """Return the dashboard with what the SDK has no words for, and without what Grafana's types do not know."""
     for mark in board["annotations"]["list"]:
-        mark |= {"step": EVERY, "titleFormat": mark["name"], "textFormat": "{{run}} {{alertname}}"}
-        mark["useValueForTime"] = "* 1000" in mark["expr"]
+        expr = mark.pop("expr")
+        mark["target"] = {"expr": expr, "refId": "Anno", "interval": EVERY}
+        mark |= {"titleFormat": mark["name"], "textFormat": "{{run}} {{alertname}}", "tagKeys": "run"}
+        mark["useValueForTime"] = "* 1000" in expr
     for variable in board["templating"]["list"]:
-        variable.pop("auto", None)
-        if variable.get("options") is None:
-            variable.pop("options", None)
+        for key in [key for key in variable if key.startswith("auto") or variable[key] is None]:
+            del variable[key]
     return board
