@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm/trm"
 RULES = sorted((CHART / "rules").glob("*.yaml"))
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((CHART / "dashboards").glob("*.json"))}
-COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,10 @@ def queries() -> Iterator[Query]:
             yield Query(name, mark["name"], mark["target"]["expr"], False, kind="mark")
 
 
-def rules() -> Iterator[dict[str, Any]]:
-    """Yield every recording rule and alert."""
-    for path in RULES:
-        for group in yaml.safe_load(path.read_text())["groups"]:
-            yield from group["rules"]
+def rules() -> list[dict[str, Any]]:
+    """Return every recording rule and alert."""
+    groups = [group for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
+    return [rule for group in groups for rule in group["rules"]]
 
 
 def need(program: str, package: str) -> str:

@@ -44,7 +44,7 @@ def fleet_board() -> dashboard.Dashboard:
         "now-24h",
     )
     board.row("Now", *((panel, 3, 4) for panel in numbers()))
-    board.row("Runs", (runs(), 24, 10), (alerts(), 24, 6))
+    board.row("All runs", (runs(), 24, 10), (alerts(), 24, 6))
     add_hours(board)
     add_waste(board)
     add_signs(board)

@@ -82,7 +82,9 @@ def numbers() -> list[stat.Panel]:
         Ask("avg(gpu:trm_graphics_active:ratio{RUN})", "any work"),
         line=True,
     )
-    power = number("Power", "Of all GPUs.", "watt", Ask(f"sum({each('DCGM_FI_DEV_POWER_USAGE')})", "power"), line=True)
+    power = number(
+        "Power of all", "Of all GPUs.", "watt", Ask(f"sum({each('DCGM_FI_DEV_POWER_USAGE')})", "power"), line=True
+    )
     hottest = number(
         "Hottest",
         "The hottest GPU. Clocks fall near 85 °C.",
