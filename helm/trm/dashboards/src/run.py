@@ -81,7 +81,7 @@ def marks() -> list[dashboard.AnnotationQuery]:
 
 def add_state(board: Board) -> None:
     """Add what is going on now."""
-    board.row("State", *((panel, 3, 4) for panel in [*numbers(), *risks()]), (states(), 12, 6), (what_runs(), 12, 6))
+    board.row("Now", *((panel, 3, 4) for panel in [*numbers(), *risks()]), (states(), 12, 6), (what_runs(), 12, 6))
 
 
 def numbers() -> list[stat.Panel]:

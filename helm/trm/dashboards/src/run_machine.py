@@ -145,7 +145,7 @@ def add_memory(board: Board) -> None:
         Ask(of("trm_gpu_memory_bytes", by="kind"), "{{run}} {{kind}}"),
         Ask(of("trm_gpu_memory_limit_bytes", how="min"), "{{run}} limit"),
     )
-    board.row("Memory", (host.min(0), 12, 8), (gpu.min(0), 12, 8))
+    board.row("Memory of machines and GPUs", (host.min(0), 12, 8), (gpu.min(0), 12, 8))
 
 
 def add_checkpoints(board: Board) -> None:
@@ -223,7 +223,7 @@ def add_store(board: Board) -> None:
     )
     up.mappings([answers()]).thresholds(thresholds((None, RED), (1, GREEN)))
     board.row(
-        "Store",
+        "On the way to the store",
         (up, 3, 8),
         (waiting.min(0), 7, 8),
         (published.min(0), 7, 8),
