@@ -18,6 +18,7 @@ from trmkit.store.layout import RUN_ID, RunDirectory
 
 if TYPE_CHECKING:
     from trainer.dist import World
+    from trainer.exporter import Exporter
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -198,13 +199,15 @@ def build(options: argparse.Namespace) -> int:
     return 0
 
 
-def together(run: RunFile, work: "Callable[[World], object]") -> int:
-    """Do `work` on all processes of this run; return the exit code."""
+def together(run: RunFile, directory: RunDirectory, work: "Callable[[World, Exporter], object]") -> int:
+    """Do `work` on all processes of this run, and serve its metrics; return the exit code."""
     from trainer import dist
+    from trainer.serving import serving
 
     try:
-        with dist.world(run.train, run.cluster.gpus_per_node if in_cluster() else 0) as world:
-            work(world)
+        gpus = run.cluster.gpus_per_node if in_cluster() else 0
+        with dist.world(run.train, gpus) as world, serving(run, directory, world) as exporter:
+            work(world, exporter)
     except dist.Stopped as stopped:
         last_words(stopped.exit_code, "Preempted", str(stopped))
         return stopped.exit_code
@@ -216,7 +219,7 @@ def train(options: argparse.Namespace) -> int:
     from trainer.train import train as train_run
 
     run, directory = open_run(options)
-    return together(run, lambda world: train_run(run, directory, world))
+    return together(run, directory, lambda world, exporter: train_run(run, directory, world, exporter))
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -226,7 +229,9 @@ def evaluate(options: argparse.Namespace) -> int:
 
     run, directory = open_run(options)
     part = Part(options.sample, options.tasks)
-    return together(run, lambda world: evaluate_run(run, directory, world, options.checkpoint, part))
+    return together(
+        run, directory, lambda world, exporter: evaluate_run(run, directory, world, options.checkpoint, part, exporter)
+    )  # fmt: skip
 
 
 def run_stages(options: argparse.Namespace) -> int:
@@ -234,7 +239,9 @@ def run_stages(options: argparse.Namespace) -> int:
     from trainer.stages import run_stages as run_all
 
     run, directory = open_run(options)
-    return together(run, lambda world: run_all(run, directory, world, options.stages))
+    return together(
+        run, directory, lambda world, exporter: run_all(run, directory, world, options.stages, exporter)
+    )  # fmt: skip
 
 
 def report(options: argparse.Namespace) -> int:

@@ -21,6 +21,8 @@ from pathlib import Path
 AGENCY = "TRM_AGENCY"
 JOB = "TRM_JOB"
 """Name of the job, in a cluster."""
+ATTEMPT = "TRM_ATTEMPT"
+"""Set by the launcher for the workers of the first machine: the number of this start of the run."""
 PULSE_SECONDS = 1.0
 LIFE = struct.Struct("<ddq")
 """Time of the last pulse, time of the last progress or 0 at rest, both on the machine's monotonic clock; the step."""

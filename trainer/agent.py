@@ -28,7 +28,7 @@ from torch.distributed.elastic.rendezvous.api import RendezvousError, Rendezvous
 from torch.distributed.launcher import api
 from torch.distributed.run import run
 
-from trainer.agency import AGENCY, Words, read_life
+from trainer.agency import AGENCY, ATTEMPT, Words, read_life
 from trainer.budget import Budget
 from trainer.ends import ABORTED, PEER_LOST, STALLED, gone, oom_kills, uncounted, worst
 from trainer.launch import Terms
@@ -111,6 +111,7 @@ class Agent(LocalElasticAgent):
             time.sleep(verdict.wait)
         if self.first:
             self.budget.begin()
+            os.environ[ATTEMPT] = "" if self.budget.number is None else str(self.budget.number)
         self._shared.set_timeout(ANSWER)
         self._until = None if verdict.left is None else time.monotonic() + verdict.left
         self._started = time.monotonic()

@@ -35,7 +35,8 @@ class Budget:
     def __init__(self, terms: Terms) -> None:
         """Find out where they are noted; nothing is asked yet."""
         self._terms = terms
-        self._number: int | None = None
+        self.number: int | None = None
+        """Of the attempt that has begun; None: it could not be noted."""
         self._place: tuple[Store, str] | None = None
 
     def ask(self, shared: Any, *, first: bool) -> Verdict:
@@ -53,7 +54,7 @@ class Budget:
 
     def end(self, words: Words) -> None:
         """Note how it ended; the first machine does."""
-        number = self._number
+        number = self.number
         if number is None:
             return
 
@@ -95,7 +96,7 @@ class Budget:
 
     def _begin(self, store: Store, key: str) -> None:
         known = attempts.begun(attempts.read(store, key), self._newest(store), time.time(), socket.gethostname())
-        self._number = known[-1].number
+        self.number = known[-1].number
         attempts.write(store, key, known)
 
     def _newest(self, store: Store) -> int:

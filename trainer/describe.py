@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from trainer.data.expect import expected
 from trainer.data.store import Metadata
+from trainer.flops import PEAK_TFLOPS, blank_batch, operations
 from trainer.metrics import read_lines
 from trainer.models import TrainableModel
 from trainer.models import build as build_model
@@ -28,12 +28,6 @@ from trmkit.errors import SpecError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.words import size
-
-PEAK_TFLOPS = {
-    "T4": 65, "V100": 125, "L4": 121, "A10G": 125, "A100": 312, "L40S": 362, "RTX4090": 165, "RTX5090": 210,
-    "H100": 989, "H200": 989, "B200": 2250, "MI300X": 1307,
-}  # fmt: skip
-"""Dense 16-bit peak by the makers' data sheets, in 10^12 operations per second."""
 
 UTILISATION = 0.3
 """Part of the peak that training of so small a model is assumed to reach. Published runs: 0.05 to 0.4."""
@@ -93,14 +87,11 @@ def _trace(model: TrainableModel, data: Metadata) -> dict[str, int]:
 
     Of what is kept, some grows with the rows, some (weights cast to another type) does not: two sizes tell them apart.
     """
-    batch = _blank_batch(data, 1)
-    model.train()
-    with FlopCounterMode(display=False) as counter:
-        model(model.initial_carry(batch), batch).loss.backward()
-    one, two = (_kept_bytes(model, _blank_batch(data, rows)) for rows in (1, 2))
-    carry = model.initial_carry(batch) or {}
+    flops = operations(model, data.seq_len)
+    one, two = (_kept_bytes(model, blank_batch(data.seq_len, rows)) for rows in (1, 2))
+    carry = model.initial_carry(blank_batch(data.seq_len, 1)) or {}
     return {
-        "flops": int(counter.get_total_flops()),
+        "flops": flops,
         "activations": two - one,
         "activations_fixed": max(0, 2 * one - two),
         "carry": sum(value.nbytes for value in carry.values()),
@@ -131,12 +122,6 @@ def _kept_bytes(model: TrainableModel, batch: Batch) -> int:
     with _FusedAttention(), saved_tensors_hooks(note, lambda tensor: tensor):
         model(carry, batch)
     return sum(tensor.untyped_storage().nbytes() for tensor in saved.values())
-
-
-def _blank_batch(data: Metadata, rows: int) -> Batch:
-    cells = torch.zeros(rows, data.seq_len, dtype=torch.int32, device="meta")
-    identifiers = torch.zeros(rows, dtype=torch.int32, device="meta")
-    return {"inputs": cells, "labels": cells, "puzzle_identifiers": identifiers}
 
 
 def _memory(run: RunFile, parameters: dict[str, int], traced: dict[str, int], rows: int) -> dict[str, int]:

@@ -46,6 +46,12 @@ def environment(world: World) -> dict[str, Any]:
     }
 
 
+def origin() -> dict[str, str]:
+    """Return which version, commit and image run; '' where that is not known."""
+    commit = os.environ.get("TRM_COMMIT") or _commit()
+    return {"version": __version__, "commit": commit or "", "image": os.environ.get("TRM_IMAGE", "")}
+
+
 def _commit() -> str | None:
     """Return the commit of the source tree this runs from, None outside one."""
     here = Path(__file__).resolve().parent

@@ -19,7 +19,7 @@ from trainer.data.store import Split, read_identifiers, read_split
 from trainer.data.stream import Rows
 from trainer.dist import StopSignal, World
 from trainer.evaluators import Evaluator, Indices, Judged, Outcome, Voting, evaluator_for
-from trainer.evaluators.exact import Solved, scores
+from trainer.evaluators.exact import Solved, log_line, scores
 from trainer.examples import show_rows
 from trainer.models import TrainableModel
 from trainer.models.prepare import prepare
@@ -38,8 +38,8 @@ NOTHING: Indices = np.empty(0, np.int64)
 WHOLE = Part()
 
 
-def evaluate_sample(state: TrainState, split: Split, stop: StopSignal) -> dict[str, float]:
-    """Return the scores of the averaged weights on an evenly spread part of the test set."""
+def evaluate_sample(state: TrainState, split: Split, stop: StopSignal) -> dict[str, Any]:
+    """Return the scores of the averaged weights on an evenly spread part of the test set, as a line of log has them."""
     run, world = state.run, state.world
     wanted = evenly(test_rows(run, split), run.evaluate.sample)
     rows = Rows(split, world.device, on_device=False)
@@ -48,8 +48,7 @@ def evaluate_sample(state: TrainState, split: Split, stop: StopSignal) -> dict[s
             state.model, rows, wanted, plan_of(run, state.model, world), world,
             show=NOTHING, check=lambda: stop.check(world),
         )  # fmt: skip
-    found = scores(solved)
-    return {name: found[name] for name in ("count", "exact_accuracy", "accuracy", "steps", "q_halt_accuracy")}
+    return log_line(scores(solved))
 
 
 def evaluate(
@@ -101,6 +100,19 @@ def evaluate(
         partial = not scope.whole and (bool(part) or _has_whole(directory))
         _write(directory, result, scoring.outcome, partial=partial)
     return result
+
+
+def summary(result: dict[str, Any]) -> dict[str, float]:
+    """Return of an evaluation at the end what the metrics of the run have of it: see `trmkit.metrics`."""
+    test = result["sets"]["test"]
+    line = {name: test[name] for name in ("accuracy", "exact_accuracy") if name in test}
+    for title, judged in test.items():
+        if isinstance(judged, dict) and "intervals" in judged:
+            by_k = {f"pass@{k}": share for k, share in judged.get("pass_at", {}).items()}
+            single = {name: share for name, share in judged.items() if isinstance(share, float)}
+            who = "ensemble " if title == "ensemble" else ""
+            line |= {f"score/{who}{name}": share for name, share in {**by_k, **single}.items()}
+    return line
 
 
 def what_is_asked(run: RunFile) -> str:

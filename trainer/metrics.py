@@ -1,108 +1,95 @@
-"""One dict of numbers per line of log, to every place that wants it: a file, Prometheus, TensorBoard, wandb."""
+"""One dict of numbers per line of log, to every place that wants it: a file, the endpoint, TensorBoard, wandb."""
 
-import errno
 import json
 import os
-import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from trainer.progress import say
-from trmkit.errors import SpecError, TrainError
+from trainer.agency import ATTEMPT
+from trainer.exporter import Exporter
+from trmkit.errors import SpecError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.store.local import write_whole
 
-PORT = "TRM_METRICS_PORT"
-
-Numbers = Mapping[str, float | int]
+Numbers = Mapping[str, float | int | Sequence[float | None]]
+"""Names to numbers, or to a number for each supervision step or part of a range."""
 
 
 class Sink(Protocol):
     """A place that numbers go to."""
 
     def write(self, kind: str, step: int, numbers: Numbers) -> None:
-        """Take the numbers of `kind` (`train`, `eval` or `store`) at update `step`."""
+        """Take the numbers of `kind`, as `trmkit.metrics` names them, at update `step`."""
 
     def close(self) -> None:
         """Write what is still held back."""
 
 
 class MetricsLog:
-    """Sends every line to all sinks; on processes that write nothing it has none."""
+    """Sends every line to the endpoint and to all sinks; on processes that write nothing it has none."""
 
-    def __init__(self, sinks: list[Sink]) -> None:
-        self._sinks = sinks
+    def __init__(self, exporter: Exporter, sinks: Sequence[Sink] = ()) -> None:
+        self._exporter, self._sinks = exporter, list(sinks)
+        self._store_failures = 0.0
 
     def add(self, sink: Sink) -> None:
         """Send everything to `sink` too."""
         self._sinks.append(sink)
 
     def write(self, kind: str, step: int, numbers: Numbers) -> None:
-        """Send the numbers of `kind` (`train`, `eval` or `store`) at update `step` everywhere."""
+        """Send the numbers of `kind` at update `step` everywhere."""
+        self._exporter.write(kind, step, numbers)
         for sink in self._sinks:
             sink.write(kind, step, numbers)
 
+    def note_store(self, step: int, totals: Mapping[str, float]) -> None:
+        """Send what a store says of itself to the sinks; the endpoint asks it when it is asked."""
+        numbers = {**totals, "failures": totals.get("failures", 0.0) - self._store_failures}
+        self._store_failures = totals.get("failures", 0.0)
+        for sink in self._sinks:
+            sink.write("store", step, numbers)
+
     def close(self) -> None:
-        """Close every sink."""
+        """Close every sink; the endpoint stays, it is not only training's."""
         for sink in self._sinks:
             sink.close()
 
 
-def open_log(
-    run: RunFile, directory: RunDirectory, step: int, total: int, *, first: bool, local_first: bool
-) -> MetricsLog:
-    """Open the sinks that `run.train.log` asks for; lines after `step`, of work that is repeated, are dropped.
-
-    Where the run file names no port for Prometheus, the variable `TRM_METRICS_PORT` may.
-    """
-    log, port = run.train.log, port_in_environment()
-    wanted: list[tuple[bool, Callable[[], Sink | None]]] = [
-        (
-            local_first and log.prometheus_port is not None,
-            lambda: PrometheusSink(log.prometheus_port or 0, step, total),
-        ),
-        (local_first and log.prometheus_port is None and port is not None, lambda: served(port or 0, step, total)),
+def open_log(run: RunFile, directory: RunDirectory, step: int, exporter: Exporter, *, first: bool) -> MetricsLog:
+    """Open the sinks that `run.train.log` asks for; lines after `step`, of work that is repeated, are dropped."""
+    log = run.train.log
+    wanted: list[tuple[bool, Callable[[], Sink]]] = [
         (first, lambda: JsonLines(directory.metrics, step)),
         (first and log.tensorboard, lambda: TensorBoardSink(directory.root / "tensorboard", step)),
         (first and log.wandb_project is not None, lambda: WandbSink(run, directory)),
     ]
-    opened = MetricsLog([])
+    opened = MetricsLog(exporter)
     try:
         for asked_for, open_sink in wanted:
-            sink = open_sink() if asked_for else None
-            if sink is not None:
-                opened.add(sink)
+            if asked_for:
+                opened.add(open_sink())
     except BaseException:
         opened.close()
         raise
     return opened
 
 
-def port_in_environment() -> int | None:
-    """Return the port in `TRM_METRICS_PORT`. SpecError: it is none."""
-    text = os.environ.get(PORT)
-    if not text:
-        return None
-    if not text.isdigit() or not 0 < int(text) < 65_536:
-        raise SpecError(f"{PORT}={text!r} is not a port", next="set it to a number from 1 to 65535")
-    return int(text)
-
-
-def served(port: int, step: int, total: int) -> "PrometheusSink | None":
-    """Return a sink on the port that the environment offers; None, and a warning: it is taken."""
-    try:
-        return PrometheusSink(port, step, total)
-    except TrainError as error:
-        say(f"no metrics are served: {error.message} ({PORT})")
-        return None
+def attempt_number(directory: RunDirectory) -> int:
+    """Return which start of the run this is: as the launcher counts them, or else by its `metrics.jsonl`."""
+    counted = os.environ.get(ATTEMPT, "")
+    return (
+        int(counted)
+        if counted.isdigit()
+        else 1 + sum(1 for line in read_lines(directory.metrics) if line["kind"] == "run")
+    )
 
 
 class JsonLines:
-    """`metrics.jsonl`: one object per line, each with `kind` and `step`."""
+    """`metrics.jsonl`: one object per line, each with `kind`, `step`, its numbers, and `time` in seconds since 1970."""
 
     def __init__(self, path: Path, step: int) -> None:
         """Append to `path`, without the lines after update `step` and without a half-written last one."""
@@ -112,7 +99,7 @@ class JsonLines:
 
     def write(self, kind: str, step: int, numbers: Numbers) -> None:
         """Append one line and hand it to the operating system."""
-        self._file.write(json.dumps({"kind": kind, "step": step, **numbers}) + "\n")
+        self._file.write(json.dumps({"kind": kind, "step": step, **numbers, "time": time.time()}) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -135,54 +122,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-class PrometheusSink:
-    """A `/metrics` endpoint with one gauge `trm_<kind>_<name>` per number, and when the last step was made."""
-
-    def __init__(self, port: int, step: int = 0, total: int = 0) -> None:
-        """Open the port on every address; the run is at `step` of `total`. TrainError: the port is taken."""
-        import prometheus_client as prometheus
-
-        self._prometheus = prometheus
-        self._registry = prometheus.CollectorRegistry()
-        self._gauges: dict[str, prometheus.Gauge] = {}
-        try:
-            self._server, self._thread = self._serve(port)
-        except OSError as error:
-            raise TrainError(
-                f"the metrics port {port} cannot be opened: {error.strerror}",
-                next="choose another train.log.prometheus_port",
-            ) from error
-        self.write("train", step, {"total_steps": total})
-
-    def _serve(self, port: int) -> tuple[Any, Any]:
-        """Listen on IPv6 and IPv4; on IPv4 alone where there is no IPv6."""
-        serve = self._prometheus.start_http_server
-        try:
-            return serve(port, "::", self._registry)
-        except OSError as error:
-            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                raise
-        return serve(port, "0.0.0.0", self._registry)
-
-    def write(self, kind: str, step: int, numbers: Numbers) -> None:
-        """Set the gauges."""
-        for name, value in {"step": step, **numbers}.items():
-            self._set(re.sub(r"\W", "_", f"trm_{kind}_{name}"), f"{name} ({kind})", value)
-        if kind == "train":
-            self._set("trm_last_step_timestamp_seconds", "when the last logged step was made", time.time())
-
-    def _set(self, name: str, meaning: str, value: float) -> None:
-        if name not in self._gauges:
-            self._gauges[name] = self._prometheus.Gauge(name, meaning, registry=self._registry)
-        self._gauges[name].set(value)
-
-    def close(self) -> None:
-        """Close the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
 class TensorBoardSink:
     """TensorBoard event files."""
 
@@ -194,7 +133,7 @@ class TensorBoardSink:
 
     def write(self, kind: str, step: int, numbers: Numbers) -> None:
         """Write one scalar per number."""
-        for name, value in numbers.items():
+        for name, value in single(numbers).items():
             self._writer.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
@@ -218,11 +157,16 @@ class WandbSink:
 
     def write(self, kind: str, step: int, numbers: Numbers) -> None:
         """Log the numbers under `<kind>/`."""
-        self._run.log({f"{kind}/{name}": value for name, value in numbers.items()}, step=step)
+        self._run.log({f"{kind}/{name}": value for name, value in single(numbers).items()}, step=step)
 
     def close(self) -> None:
         """Finish the run."""
         self._run.finish()
+
+
+def single(numbers: Numbers) -> dict[str, float | int]:
+    """Return the numbers that are one number each."""
+    return {name: value for name, value in numbers.items() if isinstance(value, int | float)}
 
 
 def _require(package: str, key: str) -> Any:

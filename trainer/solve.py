@@ -20,7 +20,7 @@ from trainer.agency import HEART
 from trainer.data.stream import Rows
 from trainer.dist import World
 from trainer.evaluators import Evaluator
-from trainer.evaluators.exact import Rollouts, Solved
+from trainer.evaluators.exact import Losses, Rollouts, Solved
 from trainer.evaluators.select import Selection, select
 from trainer.models import TrainableModel
 from trainer.models.base import IGNORED_LABEL, Batch, Carry, Step
@@ -78,7 +78,7 @@ def solve(
                 record.add(work.step())
             HEART.beat()
     HEART.rest()  # what is made of the answers takes as long as it takes
-    parts = world.gather_objects(record.solved())
+    parts = world.gather_objects(replace(record.solved(), losses=work.losses()))
     return _interleave(parts, len(wanted))
 
 
@@ -109,6 +109,12 @@ class _Work:
         self._ages = np.empty(0, np.int64)
         self._batch: Batch | None = None
         self._carry: Carry | None = None
+        self._losses: dict[str, Tensor] = {}
+        self._worked = 0
+
+    def losses(self) -> Losses:
+        """Return the sums of the losses, over steps of all rows, and how many these are."""
+        return {name: float(value) for name, value in self._losses.items()}, self._worked
 
     def left(self) -> bool:
         """Whether there is anything still to do."""
@@ -119,6 +125,7 @@ class _Work:
         self._fill()
         assert self._batch is not None
         step = self._model(self._noisy(), self._batch)
+        self._add_losses(step)
         self._ages = self._ages + 1
         numbers = _numbers(step, self._batch["labels"])
         leaving = self._ages >= self._plan.steps
@@ -130,6 +137,12 @@ class _Work:
         self._carry = step.carry
         self._keep(~leaving)
         return worked
+
+    def _add_losses(self, step: Step) -> None:
+        parts = {name: value for name, value in step.metrics.items() if name.endswith("_loss")}
+        for name, value in {"loss": step.loss, **parts}.items():
+            self._losses[name] = self._losses[name] + value if name in self._losses else value
+        self._worked += len(self._pieces)
 
     def _noisy(self) -> Carry | None:
         plan = self._plan
@@ -276,6 +289,8 @@ def _interleave(parts: list[Solved], total: int) -> Solved:
     """Put the rows of the processes back into their order: process r had every `size`-th row from r on."""
     if len(parts) == 1:
         return parts[0]
+    names = {name for part in parts for name in part.losses[0]}
+    losses = {name: sum(part.losses[0].get(name, 0.0) for part in parts) for name in sorted(names)}
 
     def whole(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
         joined = np.empty((total, *arrays[0].shape[1:]), arrays[0].dtype)
@@ -283,13 +298,13 @@ def _interleave(parts: list[Solved], total: int) -> Solved:
             joined[rank :: len(parts)] = array
         return joined
 
-    names = ("exact", "accuracy", "q_halt", "steps")
-    exact, accuracy, q_halt, steps = (whole([getattr(part, name) for part in parts]) for name in names)
+    arrays = ("exact", "accuracy", "q_halt", "steps")
+    exact, accuracy, q_halt, steps = (whole([getattr(part, name) for part in parts]) for name in arrays)
     predictions = {row: cells for part in parts for row, cells in part.predictions.items()}
-    found = Solved(exact, accuracy, q_halt, steps, predictions)
+    found = Solved(exact, accuracy, q_halt, steps, predictions, losses=(losses, sum(part.losses[1] for part in parts)))
     rollouts = [part.rollouts for part in parts if part.rollouts is not None]
     if rollouts:
-        each = {name: whole([getattr(one, name) for one in rollouts]) for name in (*names, "answers", "chosen")}
+        each = {name: whole([getattr(one, name) for one in rollouts]) for name in (*arrays, "answers", "chosen")}
         found = replace(found, rollouts=Rollouts(**each, by=rollouts[0].by))
     return found
 

@@ -8,6 +8,7 @@ from typing import Any
 from trainer import data
 from trainer import evaluate as evaluation
 from trainer.dist import World
+from trainer.exporter import SILENT, Exporter
 from trainer.progress import say
 from trainer.remote import Remote, remote_results
 from trainer.scope import Part
@@ -19,14 +20,16 @@ from trmkit.store.layout import RunDirectory
 WHOLE = Part()
 
 
-def run_stages(run: RunFile, directory: RunDirectory, world: World, stages: Sequence[str]) -> None:
+def run_stages(
+    run: RunFile, directory: RunDirectory, world: World, stages: Sequence[str], exporter: Exporter = SILENT
+) -> None:
     """Do the `stages`; every process calls it. What an earlier attempt has done is found and not done again."""
     if "build" in stages:
         data.build_together(run, world)
     if "train" in stages:
-        train(run, directory, world)
+        train(run, directory, world, exporter)
     if "evaluate" in stages and not world.largest(int(world.first and is_scored(run, directory))):
-        evaluate(run, directory, world, "last", WHOLE)
+        evaluate(run, directory, world, "last", WHOLE, exporter)
     if "report" in stages:
         with world.together():
             if world.first:
@@ -44,10 +47,15 @@ def is_scored(run: RunFile, directory: RunDirectory) -> bool:
     return bool(asked and found["step"] == newest.step)
 
 
-def evaluate(run: RunFile, directory: RunDirectory, world: World, which: str, part: Part) -> None:
+def evaluate(
+    run: RunFile, directory: RunDirectory, world: World, which: str, part: Part, exporter: Exporter = SILENT
+) -> None:
     """Score the `last` or the `best` checkpoint, which the run's store may have; every process calls it."""
+    exporter.state("evaluating")
     with remote_results(run, directory, world, which):
-        evaluation.evaluate(run, directory, world, which, part)
+        found = evaluation.evaluate(run, directory, world, which, part)
+    if found["scope"]["scored"] == found["scope"]["total"]:
+        exporter.write("test", found["step"], evaluation.summary(found))
 
 
 def report(run: RunFile, directory: RunDirectory) -> Path:

@@ -4,7 +4,8 @@ Legend: `G` rows over all processes (the global batch), `B` rows of this process
 """
 
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from trainer import optim
 from trainer.checkpoint import Checkpoint, Files, understood
+from trainer.clock import Clock
 from trainer.data.store import Metadata
 from trainer.data.stream import Stream
 from trainer.dist import World, seed_all
@@ -58,6 +60,8 @@ class Update:
     """Sums over this process's rows that became final, their `count`, and sums of losses over all its rows."""
     grad_norm: Tensor
     lr: float
+    norms: dict[str, Tensor] = field(default_factory=dict)
+    """Of an update that is looked at: `weight_norm`, `update_norm`, and `ema_gap`, where there is an average."""
 
 
 class TrainState:
@@ -69,6 +73,9 @@ class TrainState:
         self.seconds = 0.0
         self.evaluated = 0
         self.best: dict[str, Any] | None = None
+        self.clock = Clock(world.device)
+        self.row_flops = 0
+        """Operations of one supervised step of a row; 0: nobody has counted them."""
         share = run.train.batch_size // world.size
         if run.train.batch_size % (world.size * run.train.accumulate):
             raise SpecError(
@@ -85,28 +92,37 @@ class TrainState:
         self.carries: list[Carry | None] = [None] * len(self.parts)
         self.bad_step = torch.zeros((), dtype=torch.int64, device=world.device)
 
-    def update(self) -> Update:
-        """Make one update of the weights; nothing waits for the device."""
-        cfg = self.run.train
+    def update(self, *, look: bool = False) -> Update:
+        """Make one update of the weights; nothing waits for the device. Take its norms if somebody wants to `look`."""
         self.step += 1
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         metrics: dict[str, Tensor] = {}
         for call in range(self.model.calls_per_update):
             self._supervise((self.step - 1) * self.model.calls_per_update + call, metrics)
-        norm = self._reduce_gradients()
-        self.bad_step = torch.where((self.bad_step == 0) & ~torch.isfinite(norm), self.step, self.bad_step)
-        lr = self._learning_rate(cfg.lr)
+        with self.clock.phase("all_reduce"):
+            grads = self._reduce_gradients()
+        with self.clock.phase("optimizer"):
+            norm = self._clip(grads)
+            self.bad_step = torch.where((self.bad_step == 0) & ~torch.isfinite(norm), self.step, self.bad_step)
+            lr = self._learning_rate(self.run.train.lr)
+            weights = list(self.model.parameters())
+            before = [p.detach().clone() for p in weights] if look else []
+            self._move(lr)
+            norms = look_at(before, weights, list(self.ema.shadow.values()) if self.ema else []) if look else {}
+        return Update(metrics, norm, lr, norms)
+
+    def _move(self, lr: float) -> None:
+        """Change weights, puzzle tables and the average."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        frozen = self.step <= cfg.freeze.trunk_steps
+        frozen = self.step <= self.run.train.freeze.trunk_steps
         if not frozen:
             self.optimizer.step()
         for table in self.tables:
-            table.step(self._learning_rate(cfg.puzzle_emb_lr))
+            table.step(self._learning_rate(self.run.train.puzzle_emb_lr))
         if self.ema and not frozen:
             self.ema.update()
-        return Update(metrics, norm, lr)
 
     def _learning_rate(self, peak: float) -> float:
         cfg = self.run.train
@@ -118,22 +134,25 @@ class TrainState:
         """Work one supervised step on every part of the batch and add up gradients and metrics."""
         total = self.run.train.batch_size
         first = self.world.rows(total).start
-        batch = self.stream.next(self._free())
+        with self.clock.phase("data"):
+            batch = self.stream.next(self._free())
         for index, part in enumerate(self.parts):
             rows = slice(first + part.start, first + part.stop)
-            draws = Draws(self.run.seed, call, rows, total, self.world.device)
-            step = self.model(self.carries[index], _cut(batch, part), draws)
-            (step.loss / total).backward()
+            with self.clock.phase("forward"):
+                draws = Draws(self.run.seed, call, rows, total, self.world.device)
+                step = self.model(self.carries[index], _cut(batch, part), draws)
+            with self.clock.phase("backward"):
+                (step.loss / total).backward()
             self.carries[index] = step.carry
-            for name, value in step.metrics.items():
+            for name, value in {"loss": step.loss.detach(), **step.metrics}.items():
                 metrics[name] = metrics[name] + value if name in metrics else value
 
     def _free(self) -> Tensor | None:
         carries = [carry for carry in self.carries if carry is not None]
         return torch.cat([carry["halted"] for carry in carries]) if carries else None
 
-    def _reduce_gradients(self) -> Tensor:
-        """Sum the gradients over the processes; return their norm, after clipping them to `grad_clip`.
+    def _reduce_gradients(self) -> list[Tensor]:
+        """Sum the gradients over the processes and return them.
 
         One flat all-reduce rather than DDP: the loss is already divided by the global batch, the puzzle table lives
         outside autograd's parameters, and 7M gradients fit one message; rows that halt unevenly cannot make it hang.
@@ -145,7 +164,11 @@ class TrainState:
             parts = torch.split(flat, [grad.numel() for grad in grads])
             for grad, part in zip(grads, parts, strict=True):
                 grad.copy_(part.view_as(grad))
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        return grads
+
+    def _clip(self, grads: list[Tensor]) -> Tensor:
+        """Clip the gradients to `grad_clip`; return their norm before."""
+        norm = joint_norm(grads)
         if self.run.train.grad_clip is not None:
             torch._foreach_mul_(grads, (self.run.train.grad_clip / (norm + 1e-6)).clamp(max=1.0))
         return norm
@@ -241,6 +264,23 @@ class TrainState:
         if shapes != found:
             wrong = sorted(name for name in shapes | found if shapes.get(name) != found.get(name))[0]
             raise ValueError(f"the rows being worked on: {wrong} is {found.get(wrong)} instead of {shapes.get(wrong)}")
+
+
+def joint_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the norm of all entries of `tensors` together."""
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
+    return norm
+
+
+@torch.no_grad()
+def look_at(before: list[Tensor], weights: Sequence[Tensor], average: list[Tensor]) -> dict[str, Tensor]:
+    """Return the norms of an update that made the weights `before` into `weights`, whose average is `average`."""
+    now = [p.detach() for p in weights]
+    size = joint_norm(now)
+    norms = {"weight_norm": size, "update_norm": joint_norm(torch._foreach_sub(now, before))}
+    if average:
+        norms["ema_gap"] = joint_norm(torch._foreach_sub(now, average)) / size.clamp(min=1e-12)
+    return norms
 
 
 def _number(state: dict[str, Any], name: str) -> int:

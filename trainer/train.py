@@ -1,35 +1,37 @@
 """The training loop: build, resume, update, log, evaluate, save."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from trainer import checkpoint, data
+from trainer import checkpoint, data, flops
 from trainer.agency import HEART
 from trainer.claim import claim
 from trainer.data.store import Split, read_split
 from trainer.data.stream import Stream, fits_on_device
 from trainer.dist import Stopped, StopSignal, World
 from trainer.evaluate import evaluate_sample
+from trainer.exporter import SILENT, Exporter
 from trainer.fits import refuse_table_without_room
 from trainer.known import note_data
-from trainer.metrics import MetricsLog, open_log
+from trainer.meter import Meter
+from trainer.metrics import MetricsLog, attempt_number, open_log, single
 from trainer.models.prepare import prepare
 from trainer.nodes import Machines, meet, spread_newest
 from trainer.progress import TrainingProgress, say
 from trainer.remote import Remote, about, open_remote
 from trainer.start import start_from_another
-from trainer.state import TrainState, Update, make_model, total_steps
+from trainer.state import TrainState, make_model, total_steps
 from trmkit.errors import CheckpointError, StoreError, StoreUnavailableError, TrainError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.store.summary import Status
 
 
-def train(run: RunFile, directory: RunDirectory, world: World) -> int:
+def train(run: RunFile, directory: RunDirectory, world: World, exporter: Exporter = SILENT) -> int:
     """Train `run` to its last update and return that update's number; goes on from the newest checkpoint.
 
     Raises `Stopped` when a signal asked for it, after saving; TrainError when the loss is not finite.
@@ -46,14 +48,14 @@ def train(run: RunFile, directory: RunDirectory, world: World) -> int:
         state = build_state(run, train_split, world)
         if not resume(state, directory):
             start_from_another(state, directory)
-        with Session(state, directory, stop, remote, machines) as session:
+        with Session(state, directory, stop, remote, machines, exporter) as session:
             while True:
                 stop.check(world)
                 session.evaluate_if_due(test_split)
                 session.save_if_due()
                 if state.step >= state.total:
                     break
-                session.note(state.update())
+                session.update()
             session.save()
         return state.step
 
@@ -87,7 +89,10 @@ def build_state(run: RunFile, split: Split, world: World) -> TrainState:
     prepare(model, run.train)
     on_device = fits_on_device(split, world.device, run.train.data_on_device)
     stream = Stream(split, run.seed, run.train.batch_size, world, on_device=on_device)
-    return TrainState(run, model, stream, world, total_steps(run, split.metadata))
+    state, data = TrainState(run, model, stream, world, total_steps(run, split.metadata)), split.metadata
+    if world.first:
+        state.row_flops = flops.of_a_row(run.model, data.seq_len, data.vocab_size, data.num_puzzle_identifiers)
+    return state
 
 
 def resume(state: TrainState, directory: RunDirectory) -> bool:
@@ -120,27 +125,41 @@ class Session:
         stop: StopSignal,
         remote: Remote | None,
         machines: Machines | None = None,
+        exporter: Exporter = SILENT,
     ) -> None:
         self.state, self.directory, self.stop, self.remote, self.machines = state, directory, stop, remote, machines
+        self.exporter = exporter
         self.scores: dict[str, float] = {}
         self.saved = state.step
         self.saved_at = time.monotonic()
         self.meter = Meter(state)
-        self.log: MetricsLog = MetricsLog([])
+        self.log: MetricsLog = MetricsLog(exporter)
         self.progress = TrainingProgress(state.total, state.step, visible=state.world.first)
 
     def __enter__(self) -> "Session":
         world, run = self.state.world, self.state.run
         HEART.rest(self.state.step)  # the first update may compile, and takes as long as it takes
         with world.together():
-            self.log = open_log(
-                run, self.directory, self.state.step, self.state.total, first=world.first,
-                local_first=world.local_rank == 0,
-            )  # fmt: skip
+            self.log = open_log(run, self.directory, self.state.step, self.exporter, first=world.first)
         self.progress.__enter__()
         if self.remote is not None:
             self.remote.begin(self._status("training", self.saved))
+            self.exporter.follow("store", self.remote.numbers)
+        self._begin()
         return self
+
+    def _begin(self) -> None:
+        """Log that a stretch of training begins."""
+        state = self.state
+        self.exporter.set("trm_train_step", state.step)
+        self.exporter.set("trm_train_total_steps", state.total)
+        self.exporter.set("trm_checkpoint_timestamp_seconds", time.time())
+        self.exporter.state("training")
+        if state.step < state.total:
+            weights = sum(p.numel() for p in state.model.parameters())
+            line = {"attempt": attempt_number(self.directory), "parameters": weights, "processes": state.world.size}
+            self.log.write("run", state.step, line)
+        state.clock.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
@@ -152,12 +171,15 @@ class Session:
             HEART.rest()
             self.progress.__exit__(None, None, None)
             self.log.close()
+            if error is None:
+                self.exporter.write("train", self.state.step, self.meter.rest())
             self._publish_the_rest(error)
 
     def _publish_the_rest(self, error: BaseException | None) -> None:
         """Wait for the store: as long as the run file says at the end, but shortly when something ended the run."""
         if self.remote is None:
             return
+        self.exporter.state("publishing")
         state = "trained" if error is None else "stopped" if isinstance(error, Stopped) else "failed"
         self.remote.saved(self._status(state, self.saved))
         try:
@@ -174,21 +196,35 @@ class Session:
         known = {"metric": best.get("metric", ""), "value": best.get("value"), "best_step": best.get("step")}
         return Status(state, step, self.state.total, **known)
 
-    def note(self, update: Update) -> None:
-        """Count an update, log when due. TrainError: it was not finite."""
-        run, step = self.state.run, self.state.step
-        HEART.beat(step)
+    def update(self) -> None:
+        """Make an update, count it, log when due. TrainError: it was not finite."""
+        state, log = self.state, self.state.run.train.log
+        due = (state.step + 1) % log.every_steps == 0 or state.step + 1 == state.total
+        update = state.update(look=due and state.world.first)
+        HEART.beat(state.step)
+        self.exporter.beat()
         self.meter.add(update)
-        due = step % run.train.log.every_steps == 0 or step == self.state.total
-        if due or self.state.world.device.type == "cpu":
+        if due or state.world.device.type == "cpu":
             self._refuse_what_is_not_finite()
         if due:
-            numbers = self.meter.read()
-            self.log.write("train", step, numbers)
-            if self.remote is not None:
-                self.log.write("store", step, self.remote.numbers())
-                self.remote.status(self._status("training", step))
-            self.progress.show(step, numbers)
+            self._note()
+
+    def _note(self) -> None:
+        """Log what the updates since the last line came to."""
+        step, numbers = self.state.step, self.meter.read()
+        self.log.write("train", step, numbers)
+        self.exporter.set("trm_checkpoint_interval_seconds", self._interval(numbers["step_seconds"]))
+        if self.remote is not None:
+            self.log.note_store(step, self.remote.numbers())
+            self.remote.status(self._status("training", step))
+        self.progress.show(step, numbers)
+
+    def _interval(self, step_seconds: float) -> float:
+        """Return the seconds that are expected between two checkpoints; 0: only the last one is saved."""
+        when = self.state.run.train.checkpoint
+        found = [60 * when.every_minutes] if when.every_minutes is not None else []
+        found += [when.every_steps * step_seconds] if when.every_steps else []
+        return min(found, default=0.0)
 
     def evaluate_if_due(self, split: Split) -> None:
         """Score the averaged weights on a part of the test set; keep the checkpoint if it is the best so far."""
@@ -198,17 +234,28 @@ class Session:
         self._refuse_what_is_not_finite()
         started = time.monotonic()
         HEART.rest()  # the model may be compiled again for this
-        numbers = evaluate_sample(state, split, self.stop)
+        with self._doing("evaluating", "evaluation"):
+            found = evaluate_sample(state, split, self.stop)
         self.meter.pause(time.monotonic() - started)
-        state.evaluated, self.scores = state.step, numbers
-        self.log.write("eval", state.step, numbers)
-        self.progress.say(f"step {state.step}: test exact accuracy {numbers['exact_accuracy']:.4f}")
-        best, value = state.best, numbers[options.best_metric]
-        if best is None or best["metric"] != options.best_metric or value > best["value"]:
-            state.best = {"step": state.step, "metric": options.best_metric, "value": value}
+        state.evaluated, self.scores = state.step, single(found)
+        self.progress.say(f"step {state.step}: test exact accuracy {found['exact_accuracy']:.4f}")
+        best, value = state.best, self.scores[options.best_metric]
+        better = best is None or best["metric"] != options.best_metric or value > best["value"]
+        if best is None or better:
+            best = state.best = {"step": state.step, "metric": options.best_metric, "value": value}
+        self.log.write("eval", state.step, {**found, "best": best["value"]})
+        if better:
             self.save()
             if state.world.first:
-                checkpoint.write_best(self.directory.checkpoints, state.best)
+                checkpoint.write_best(self.directory.checkpoints, best)
+
+    @contextmanager
+    def _doing(self, state: str, phase: str) -> Iterator[None]:
+        """Tell what is done in a `with` block, and count its time as `phase`."""
+        self.exporter.state(state)
+        with self.state.clock.phase(phase):
+            yield
+        self.exporter.state("training")
 
     def save_if_due(self) -> None:
         """Save when enough updates were made or enough minutes have passed; all processes decide alike."""
@@ -225,15 +272,29 @@ class Session:
         self._refuse_what_is_not_finite()
         started = time.monotonic()
         self.state.seconds = self.meter.seconds()
+        with self._doing("saving", "checkpoint"):
+            folder = self._write_checkpoint()
+        self.saved, self.saved_at = self.state.step, time.monotonic()
+        self.meter.pause(self.saved_at - started)
+        if self.state.world.first:
+            size = sum(file.stat().st_size for file in folder.iterdir())
+            taken = {"duration_seconds": self.saved_at - started, "bytes": size, "saved": 1}
+            self.log.write("checkpoint", self.state.step, taken)
+
+    def _write_checkpoint(self) -> Path:
         root, world = self.directory.checkpoints, self.state.world
-        checkpoint.save(root, self.state.step, *self.state.capture(), world, self._origin(), self.machines)
+        try:
+            origin, state = self._origin(), self.state.capture()
+            folder = checkpoint.save(root, self.state.step, *state, world, origin, self.machines)
+        except CheckpointError:
+            self.log.write("checkpoint", self.saved, {"failures": 1})
+            raise
         keep, held = self.state.run.train.checkpoint, self.remote.held() if self.remote is not None else set()
         if world.first:
             checkpoint.prune(root, keep.keep, self.state.step, every=keep.keep_every, held=held)
         if self.remote is not None:
             self.remote.saved(self._status("training", self.state.step))
-        self.saved, self.saved_at = self.state.step, time.monotonic()
-        self.meter.pause(self.saved_at - started)
+        return folder
 
     def _origin(self) -> dict[str, Any]:
         """Return what a checkpoint says of where it comes from."""
@@ -245,62 +306,8 @@ class Session:
         bad = self.state.world.largest(int(self.state.bad_step))
         if bad:
             last = f"the last good checkpoint is of step {self.saved}" if self.saved else "no checkpoint was made yet"
-            self.log.write("stopped", self.state.step, {"not_finite_at": bad})
+            self.log.write("stopped", self.state.step, {"nonfinite": 1, "not_finite_at": bad})
             raise TrainError(
                 f"the gradient of update {bad} is not finite; training stopped and {last}",
                 next="go on with `trmctl run --resume` and a lower train.lr, or a train.grad_clip",
             )
-
-
-class Meter:
-    """Adds up what updates report, on the device, until a line of log is due."""
-
-    def __init__(self, state: TrainState) -> None:
-        self._state = state
-        self._before = state.seconds
-        self._started = time.monotonic()
-        self._paused = 0.0
-        self._clear()
-
-    def _clear(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._updates, self._lr, self._since = 0, 0.0, self.seconds()
-
-    def add(self, update: Update) -> None:
-        """Add one update."""
-        for name, value in {**update.metrics, "grad_norm": update.grad_norm}.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._updates += 1
-        self._lr = update.lr
-
-    def pause(self, seconds: float) -> None:
-        """Leave out `seconds` that did not go into training."""
-        self._paused += seconds
-
-    def seconds(self) -> float:
-        """Return the seconds of training so far, over all interruptions, without evaluations and saves."""
-        return self._before + time.monotonic() - self._started - self._paused
-
-    def read(self) -> dict[str, float]:
-        """Return the means over all processes since the last call; this waits for the device."""
-        world, batch = self._state.world, self._state.run.train.batch_size
-        precision = torch.float32 if world.device.type == "mps" else torch.float64
-        norm = float(self._sums.pop("grad_norm")) / self._updates
-        sums = world.sum(torch.stack([value.to(precision) for value in self._sums.values()])).tolist()
-        totals = dict(zip(self._sums, sums, strict=True))
-        finished = totals.pop("count")
-        any_finished = finished > 0  # else there is nothing to say of rows that became final
-        rows = batch * self._updates * self._state.model.calls_per_update
-        known = {name: value for name, value in totals.items() if any_finished or name.endswith("_loss")}
-        means = {name: value / (rows if name.endswith("_loss") else finished) for name, value in known.items()}
-        seconds = self.seconds() - self._since
-        numbers = {
-            **means,
-            "grad_norm": norm,
-            "lr": self._lr,
-            "rows_per_second": rows / seconds,
-            "step_seconds": seconds / self._updates,
-            "seconds": self.seconds(),
-        }
-        self._clear()
-        return numbers

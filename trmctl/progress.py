@@ -18,7 +18,7 @@ from trmkit.render.names import METRICS_PORT, STORE
 if TYPE_CHECKING:
     from trmkit.spec.storage import StorageSection
 
-LINE = re.compile(r"^(trm_\w+)(?:\{[^}]*\})? ([-+0-9.eEnaifNI]+)$", re.MULTILINE)
+LINE = re.compile(r'^(trm_\w+(?:\{(?:[^"}]|"(?:[^"\\]|\\.)*")*\})?) ([-+0-9.eEnaifNI]+)$', re.MULTILINE)
 ATTEMPTS = "attempts.json"
 AT_ONCE = 16
 
@@ -40,7 +40,7 @@ class Stored:
 
 
 def metrics(cluster: Cluster, job: Job, pods: Sequence[Object]) -> dict[int, dict[str, float]]:
-    """Return rank -> gauges of the pods that answer; they need not, and whoever asks may not be allowed to."""
+    """Return rank -> numbers of the pods that answer; they need not, and whoever asks may not be allowed to."""
 
     def ask(pod: Object) -> dict[str, float]:
         try:
@@ -57,7 +57,7 @@ def metrics(cluster: Cluster, job: Job, pods: Sequence[Object]) -> dict[int, dic
 
 
 def parse(text: str) -> dict[str, float]:
-    """Return the gauges in a text of Prometheus; lines that are none are left out."""
+    """Return the numbers in a text of Prometheus, by name and labels as it has them; what is none is left out."""
     found = {}
     for name, value in LINE.findall(text):
         try:

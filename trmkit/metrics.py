@@ -40,10 +40,10 @@ MOST_DEPTHS = 16
 
 @dataclass(frozen=True)
 class Source:
-    """Where a value stands in `metrics.jsonl`: under `key`, in the lines of `kind`.
+    """Where a value stands in `metrics.jsonl`: under `key`, in the lines of `kind`; those of `test` are in `eval.json`.
 
     `{part}` in a key stands for what the label `part` says. A key whose value is a list gives one series an entry,
-    with the label `each`.
+    with the label `each`; an entry that is null gives none.
     """
 
     kind: str
@@ -65,7 +65,7 @@ class Metric:
     help: str
     labels: tuple[str, ...] = ()
     log: tuple[Source, ...] = ()
-    """A counter's value in a line is what came on top since the line before."""
+    """A counter's value in a line is what came on top since the line before; lines of `run` say the total."""
 
 
 def _train(key: str, **labels: str) -> Source:
@@ -82,7 +82,8 @@ TABLE: tuple[Metric, ...] = (
     Metric("trm_run_info", "info", "", "first",
            "What is running; always 1.", ("version", "commit", "image", "family", "store")),
     Metric("trm_run_state", "gauge", "", "first", "1 for what the run is doing now, else 0.", ("state",)),
-    Metric("trm_run_attempts_total", "counter", "", "first", "Starts of the run so far, this one included."),
+    Metric("trm_run_attempts_total", "counter", "", "first",
+           "Starts of the run so far, this one included.", (), (Source("run", "attempt"),)),
     Metric("trm_train_step", "gauge", "updates", "first", "Updates made.", (), (_train("step"),)),
     Metric("trm_train_total_steps", "gauge", "updates", "first",
            "Updates of the whole training.", (), (_train("total_steps"),)),
@@ -169,7 +170,8 @@ TABLE: tuple[Metric, ...] = (
            "Rows worked on by this machine, each once a supervision step.", (), (_train("rows"),)),
     Metric("trm_last_step_timestamp_seconds", "gauge", "seconds", "machine",
            "When the last update was made, in seconds since 1970."),
-    Metric("trm_model_parameters", "gauge", "", "first", "Trained weights, the puzzle table not among them."),
+    Metric("trm_model_parameters", "gauge", "", "first",
+           "Trained weights, the puzzle table not among them.", (), (Source("run", "parameters"),)),
     Metric("trm_model_flops_total", "counter", "flops", "first",
            "Operations of the model's training steps, on all machines; a multiply-add is two.",
            (), (_train("flops"),)),
@@ -189,16 +191,21 @@ TABLE: tuple[Metric, ...] = (
     Metric("trm_gpu_memory_limit_bytes", "gauge", "bytes", "machine",
            "Memory of the GPU of this machine's first process."),
     # Checkpoints and store
-    Metric("trm_checkpoint_step", "gauge", "updates", "first", "Update that the newest checkpoint is of."),
+    Metric("trm_checkpoint_step", "gauge", "updates", "first",
+           "Update that the newest checkpoint is of.", (), (Source("checkpoint", "step"),)),
     Metric("trm_checkpoint_timestamp_seconds", "gauge", "seconds", "first",
-           "When the newest checkpoint was saved, or this process began, in seconds since 1970."),
+           "When the newest checkpoint was saved, or this process began, in seconds since 1970.",
+           (), (Source("checkpoint", "time"),)),
     Metric("trm_checkpoint_interval_seconds", "gauge", "seconds", "first",
            "Time expected between two checkpoints, by the run file and the pace; 0: only the last is saved."),
     Metric("trm_checkpoint_duration_seconds", "gauge", "seconds", "first",
-           "Time that saving the newest checkpoint took."),
-    Metric("trm_checkpoint_bytes", "gauge", "bytes", "first", "Size of the newest checkpoint."),
-    Metric("trm_checkpoint_saved_total", "counter", "", "first", "Checkpoints saved since this process began."),
-    Metric("trm_checkpoint_failures_total", "counter", "", "first", "Checkpoints that could not be saved."),
+           "Time that saving the newest checkpoint took.", (), (Source("checkpoint", "duration_seconds"),)),
+    Metric("trm_checkpoint_bytes", "gauge", "bytes", "first",
+           "Size of the newest checkpoint.", (), (Source("checkpoint", "bytes"),)),
+    Metric("trm_checkpoint_saved_total", "counter", "", "first",
+           "Checkpoints saved since this process began.", (), (Source("checkpoint", "saved"),)),
+    Metric("trm_checkpoint_failures_total", "counter", "", "first",
+           "Checkpoints that could not be saved.", (), (Source("checkpoint", "failures"),)),
     Metric("trm_store_up", "gauge", "", "first", "1 while the store answers, else 0.", (), (Source("store", "up"),)),
     Metric("trm_store_pending_bytes", "gauge", "bytes", "first",
            "Size of the checkpoints that wait to be published.", (), (Source("store", "pending_bytes"),)),
@@ -207,7 +214,8 @@ TABLE: tuple[Metric, ...] = (
     Metric("trm_store_failures_total", "counter", "", "first",
            "Failed attempts to publish.", (), (Source("store", "failures"),)),
     Metric("trm_store_published_timestamp_seconds", "gauge", "seconds", "first",
-           "When the newest checkpoint was published, or publishing began, in seconds since 1970."),
+           "When the newest checkpoint was published, or publishing began, in seconds since 1970.",
+           (), (Source("store", "published_time"),)),
 )
 # fmt: on
 """All metrics, in the order of the reference page."""

@@ -25,6 +25,11 @@ STEPS = 3
 """Supervision steps of the small run."""
 
 SCORES = {
+    "loss",
+    "lm_loss",
+    "q_halt_loss",
+    "halt_depth",
+    "halted_by_depth",
     "count",
     "exact_accuracy",
     "accuracy",
@@ -119,11 +124,15 @@ def test_the_raw_weights_are_scored_when_there_is_no_average(small_run: RunFile,
 
 def test_a_score_during_training_is_the_score_of_that_checkpoint(small_run: RunFile, alone: World) -> None:
     run, directory = trained(small_run, "evaluate.sample=1000")
-    logged = [json.loads(line) for line in directory.metrics.read_text().splitlines()][-1]
+    lines = [json.loads(line) for line in directory.metrics.read_text().splitlines()]
+    logged = [line for line in lines if line["kind"] == "eval"][-1]
     found = evaluate(run, directory, alone)["sets"]["test"]
-    assert logged["kind"] == "eval"
-    for name in ("count", "exact_accuracy", "accuracy", "steps", "q_halt_accuracy"):
+    for name in ("count", "exact_accuracy", "accuracy", "steps", "q_halt_accuracy", "halt_depth", "halted_by_depth"):
         assert logged[name] == found[name]
+    assert logged["exact_accuracy_by_depth"] == found["exact_accuracy_by_step"]
+    assert sum(filter(None, logged["q_halt_rows"])) == logged["count"]
+    assert logged["loss"] == pytest.approx(found["loss"])
+    assert logged["loss"] == pytest.approx(found["lm_loss"] + found["q_halt_loss"] / 2)
 
 
 def test_evaluation_during_training_changes_nothing_of_the_training(small_run: RunFile, tmp_path: Path) -> None:
@@ -208,18 +217,20 @@ def test_scores_of_rows_counted_by_hand() -> None:
     assert found["accuracy_by_step"] == pytest.approx([1.75 / 4, 2.75 / 4])
     assert found["q_halt_accuracy"] == 0.75
     assert found["calibration"]["bins"] == [
-        {"count": 1, "predicted": pytest.approx(0.25), "observed": 0.0},
-        {"count": 1, "predicted": pytest.approx(0.75), "observed": 1.0},
-        {"count": 1, "predicted": pytest.approx(0.8), "observed": 0.0},
-        {"count": 1, "predicted": pytest.approx(0.95), "observed": 1.0},
+        {"bin": 2, "count": 1, "predicted": pytest.approx(0.25), "observed": 0.0},
+        {"bin": 7, "count": 1, "predicted": pytest.approx(0.75), "observed": 1.0},
+        {"bin": 8, "count": 1, "predicted": pytest.approx(0.8), "observed": 0.0},
+        {"bin": 9, "count": 1, "predicted": pytest.approx(0.95), "observed": 1.0},
     ]
+    assert found["halt_depth"] == pytest.approx((2 + 2 + 2 + 2) / 4)  # the first logit is never above 0
+    assert found["halted_by_depth"] == [0.0, 0.75]
     assert found["calibration"]["expected_error"] == pytest.approx((0.25 + 0.25 + 0.8 + 0.05) / 4)
 
 
 def test_calibration_puts_a_probability_of_one_into_the_last_tenth() -> None:
     found = calibration(np.array([0.92, 1.0, 0.0], np.float32), np.array([True, False, False]))
     assert found["bins"] == [
-        {"count": 1, "predicted": 0.0, "observed": 0.0},
-        {"count": 2, "predicted": pytest.approx(0.96), "observed": 0.5},
+        {"bin": 0, "count": 1, "predicted": 0.0, "observed": 0.0},
+        {"bin": 9, "count": 2, "predicted": pytest.approx(0.96), "observed": 0.5},
     ]
     assert found["expected_error"] == pytest.approx(2 / 3 * 0.46)

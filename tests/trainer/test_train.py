@@ -5,18 +5,15 @@ import json
 import os
 import signal
 import threading
-import urllib.request
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.trainer.helpers import change, final_state, free_port, train_alone
+from tests.trainer.helpers import change, final_state, train_alone
 from trainer import checkpoint
 from trainer.claim import claim
 from trainer.dist import Stopped, StopSignal, World
-from trainer.metrics import open_log
 from trainer.train import Session, build_state, open_data
 from trmkit.errors import SpecError, TrainError
 from trmkit.spec.run import RunFile
@@ -30,11 +27,16 @@ def lines(run: RunFile) -> list[dict[str, float]]:
 def test_a_run_leaves_numbers_checkpoints_and_its_environment(small_run: RunFile) -> None:
     train_alone(small_run)
     found = lines(small_run)
-    assert [(line["kind"], line["step"]) for line in found] == [
-        ("train", 3), ("train", 6), ("eval", 6), ("train", 9), ("train", 12), ("eval", 12),
+    kinds = ("train", "eval", "run")
+    assert [(line["kind"], line["step"]) for line in found if line["kind"] in kinds] == [
+        ("run", 0), ("train", 3), ("train", 6), ("eval", 6), ("train", 9), ("train", 12), ("eval", 12),
     ]  # fmt: skip
-    assert found[0]["lm_loss"] > 0
-    assert found[0]["rows_per_second"] > 0
+    assert {line["step"] for line in found if line["kind"] == "checkpoint"} >= {4, 8, 12}
+    first = found[1]
+    assert first["loss"] == pytest.approx(first["lm_loss"] + first["q_halt_loss"] / 2)
+    assert first["rows_per_second"] > 0
+    assert first["weight_norm"] > first["update_norm"] > 0
+    assert first["ema_gap"] > 0
     directory = RunDirectory.of(small_run)
     assert checkpoint.steps(directory.checkpoints)[-2:] == [8, 12]
     assert checkpoint.read_best(directory.checkpoints) is not None
@@ -79,11 +81,11 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_the_last_good_state_sta
     directory = RunDirectory.of(small_run)
     with claim(small_run, directory, alone), Session(state, directory, StopSignal(), None) as session:
         for _ in range(2):
-            session.note(state.update())
+            session.update()
         session.save()
         state.model.get_parameter("inner.lm_head.weight").data[0, 0] = float("nan")
         with pytest.raises(TrainError, match="update 3 is not finite"):
-            session.note(state.update())
+            session.update()
         with pytest.raises(TrainError, match="checkpoint is of step 2"):
             session.save()
     found = checkpoint.newest(directory.checkpoints)
@@ -103,62 +105,6 @@ def test_a_signal_saves_and_leaves(small_run: RunFile, signum: signal.Signals, c
     found = checkpoint.newest(RunDirectory.of(run).checkpoints)
     assert found is not None
     assert 0 < found.step < 100000
-
-
-def test_prometheus_can_read_the_numbers_while_training_goes_on(small_run: RunFile) -> None:
-    port = free_port()
-    run = change(
-        small_run, "train.steps=100000", f"train.log.prometheus_port={port}", "evaluate.every_steps=null",
-        "train.checkpoint.every_steps=null",
-    )  # fmt: skip
-    pages = []
-
-    def look() -> None:
-        try:
-            while not pages or "trm_train_lm_loss" not in pages[-1]:
-                with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
-                    pages.append(page.read().decode())
-        finally:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Timer(1.0, look).start()
-    with pytest.raises(Stopped):
-        train_alone(run)
-    assert "trm_train_lm_loss " in pages[-1]
-    assert "trm_train_step " in pages[-1]
-    assert "trm_train_total_steps 100000.0" in pages[-1]
-    assert "trm_last_step_timestamp_seconds " in pages[-1]
-    assert "_created" not in pages[-1]
-
-
-def test_a_port_of_the_environment_serves_the_numbers_too_and_a_busy_one_is_only_a_warning(
-    small_run: RunFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    port, directory = free_port(), RunDirectory.of(small_run)
-    directory.root.mkdir(parents=True)
-    monkeypatch.setenv("TRM_METRICS_PORT", str(port))
-    here = open_log(small_run, directory, 5, 12, first=False, local_first=True)
-    other = open_log(small_run, directory, 5, 12, first=False, local_first=True)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
-        text = page.read().decode()
-    other.close()
-    here.close()
-    assert "trm_train_step 5.0" in text
-    assert f"no metrics are served: the metrics port {port}" in capsys.readouterr().err
-    monkeypatch.setenv("TRM_METRICS_PORT", "http")
-    with pytest.raises(SpecError, match="is not a port"):
-        open_log(small_run, directory, 5, 12, first=False, local_first=True)
-
-
-def test_a_metrics_port_in_use_is_an_error_that_names_it(small_run: RunFile) -> None:
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("0.0.0.0", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(TrainError, match=str(port)):
-            train_alone(change(small_run, f"train.log.prometheus_port={port}"))
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(small_run: RunFile, alone: World) -> None:

@@ -36,7 +36,7 @@ def cluster() -> FakeCluster:
     for rank in range(2):
         add_pod(made, rank)
         made.ports[(f"{JOB}-worker-{rank}", 9400, "/metrics")] = (
-            f"# HELP x\ntrm_train_step 120.0\ntrm_train_step_seconds 0.{rank + 1}\ntrm_train_lm_loss 1.5\n"
+            f'# HELP x\ntrm_train_step 120.0\ntrm_train_step_seconds 0.{rank + 1}\ntrm_train_loss{{part="total"}} 1.5\n'
         )
     return made
 
@@ -257,7 +257,7 @@ def test_watch_prints_a_line_at_a_time_off_a_terminal(trmctl: Run, cluster: Fake
     done = trmctl("watch", "demo", cluster=cluster)
     assert done.code == 0
     assert done.out.splitlines()[0] == (
-        f"{JOB}  running  update 120  train_lm_loss 1.5  0.2 s an update (rank 1 is the slowest)"
+        f"{JOB}  running  update 120  loss 1.5  0.2 s an update (rank 1 is the slowest)"
         f"  (PyTorchJob team/{JOB} is running.)"
     )
     assert "succeeded" in done.err

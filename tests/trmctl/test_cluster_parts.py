@@ -98,29 +98,30 @@ def test_the_screen_of_a_run_has_curves_and_ranks() -> None:
     add_job(cluster, JOB, *running())
     for rank in range(2):
         add_pod(cluster, rank)
-    watcher = Watcher(cluster, jobs.find(cluster, "demo"), ["train_lm_loss"])
+    watcher = Watcher(cluster, jobs.find(cluster, "demo"), ['train_loss{part="total"}'])
     empty = screen(watcher.look(), 80, 24)
     for step in (10, 20, 10, 30):  # it went back to a checkpoint in between
         for rank in range(2):
             cluster.ports[(f"{JOB}-worker-{rank}", 9400, "/metrics")] = (
-                f"trm_train_step {step}\ntrm_train_lm_loss {100 / step}\ntrm_train_step_seconds {rank + 1}\n"
+                f'trm_train_step {step}\ntrm_train_loss{{part="total"}} {100 / step}\n'
+                f"trm_train_step_seconds {rank + 1}\n"
             )
         seen = watcher.look()
-    assert seen.curves["train_lm_loss"] == [(10, 10.0), (30, 100 / 30)]
+    assert seen.curves['train_loss{part="total"}'] == [(10, 10.0), (30, 100 / 30)]
     console = Console(width=80, record=True, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
     with console.file:
         console.print(empty, screen(seen, 80, 24))
     text = console.export_text()
     assert "no numbers yet" in text
-    assert "train_lm_loss  3.333" in text
+    assert 'train_loss{part="total"}  3.333' in text
     assert "seconds an update, by rank" in text
 
 
 def test_text_of_prometheus_is_read_and_the_rest_left_out() -> None:
-    text = '# TYPE a gauge\ntrm_train_step 5.0\ntrm_x{rank="1"} 2e-3\ntrm_bad one\nother 1\ntrm_nan NaN\n'
+    text = '# TYPE a gauge\ntrm_train_step 5.0\ntrm_x{rank="1",t="}\\"{"} 2e-3\ntrm_bad one\nother 1\ntrm_nan NaN\n'
     assert {name: value for name, value in parse(text).items() if value == value} == {
         "trm_train_step": 5,
-        "trm_x": 0.002,
+        'trm_x{rank="1",t="}\\"{"}': 0.002,
     }
 
 

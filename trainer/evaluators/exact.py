@@ -13,6 +13,8 @@ from trainer.evaluators.intervals import of_rows
 from trainer.evaluators.select import Selection, calls_and_scores
 
 BINS = 10
+Losses = tuple[dict[str, float], int]
+"""Sums of losses, and the number of a row's steps that they are of."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Solved:
     """The answer taken [L], of the rows that were asked for, by row of the split."""
     rollouts: Rollouts | None = None
     """None where every row was worked on once."""
+    losses: Losses = ({}, 0)
+    """Over all steps of all rows, and of all rollouts."""
 
     def taken(self, name: str) -> npt.NDArray[Any]:
         """Return `exact`, `accuracy` or `q_halt` of the answer that was taken, [n]."""
@@ -77,6 +81,40 @@ def scores(solved: Solved, groups: npt.NDArray[np.int64] | None = None) -> dict[
         "accuracy_by_step": solved.accuracy.mean(0).tolist(),
         "q_halt_accuracy": float(((probability >= 0.5) == exact).mean()),
         "calibration": calibration(probability, exact),
+        **halting(solved.q_halt),
+        **{name: value / solved.losses[1] for name, value in solved.losses[0].items()},
+    }
+
+
+def halting(q_halt: npt.NDArray[np.float32]) -> dict[str, Any]:
+    """Return when the q-head, whose logits are `q_halt` [n, M], would have halted rows: the part of them by each step.
+
+    And the step in the mean; M for a row that it would not halt.
+    """
+    wants = np.maximum.accumulate(q_halt > 0, axis=1)
+    depth = np.where(wants[:, -1], wants.argmax(axis=1) + 1, q_halt.shape[1])
+    return {"halt_depth": float(depth.mean()), "halted_by_depth": wants.mean(0).tolist()}
+
+
+def log_line(found: dict[str, Any]) -> dict[str, Any]:
+    """Return of the scores `found` what a line of log has of an evaluation during training; see `trmkit.metrics`."""
+    line = {"count": found["count"]}
+    if not found["count"]:
+        return line
+    names = ("exact_accuracy", "accuracy", "steps", "q_halt_accuracy", "halt_depth", "halted_by_depth")
+    line |= {name: found[name] for name in names}
+    line |= {name: value for name, value in found.items() if name.endswith("loss")}
+    line |= {
+        "accuracy_by_depth": found["accuracy_by_step"],
+        "exact_accuracy_by_depth": found["exact_accuracy_by_step"],
+        "q_halt_calibration_error": found["calibration"]["expected_error"],
+    }
+    bins: list[dict[str, Any]] = [{} for _ in range(BINS)]
+    for entry in found["calibration"]["bins"]:
+        bins[entry["bin"]] = entry
+    return line | {
+        f"q_halt_{name}": [entry.get(key) for entry in bins]
+        for name, key in (("predicted", "predicted"), ("observed", "observed"), ("rows", "count"))
     }
 
 
@@ -95,13 +133,17 @@ def compute(solved: Solved) -> list[dict[str, Any]]:
 
 
 def calibration(probability: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """Return how often rows were right, by the probability [n] the q-head gave, and the expected calibration error."""
+    """Return how often rows were right, by the probability [n] the q-head gave, and the expected calibration error.
+
+    Of the `BINS` equal parts of 0..1 only those with rows are returned.
+    """
     place = np.minimum((probability * BINS).astype(int), BINS - 1)
     bins = []
     for index in np.unique(place):
         members = place == index
         bins.append(
             {
+                "bin": int(index),
                 "count": int(members.sum()),
                 "predicted": float(probability[members].mean()),
                 "observed": float(right[members].mean()),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @run_argument
 @click.option("--every", type=duration, default="5s", show_default=True, help="Time between two looks.")
 @click.option(
-    "--curve", "curves", multiple=True, metavar="NAME", help="A number to draw, as train_lr. May be repeated."
+    "--curve", "curves", multiple=True, metavar="METRIC", help="A metric to draw, as train_learning_rate. Repeatable."
 )
 @cluster_options
 def command(run: str, every: float, curves: tuple[str, ...], where: Place) -> int:

@@ -10,6 +10,7 @@ from trmctl.times import age
 from trmkit.render.names import STORE
 
 LAST_EVENTS = 5
+LOSS = 'trm_train_loss{part="total"}'
 Fact = tuple[str, str]
 
 
@@ -42,10 +43,11 @@ def progress(seen: Evidence, stored: Stored | None) -> dict[str, Any]:
     now = {name: value for numbers in reversed(seen.metrics.values()) for name, value in numbers.items()}
     step = int(now.get("trm_train_step", known.step))
     seconds = now.get("trm_train_step_seconds")
-    left = (known.total - step) * seconds if seconds and known.total > step else None
+    total = int(now.get("trm_train_total_steps", known.total))
+    left = now.get("trm_train_remaining_seconds") or ((total - step) * seconds if seconds and total > step else None)
     return {
-        "step": step, "total": known.total, "step_seconds": seconds, "left_seconds": left,
-        "loss": now.get("trm_train_lm_loss"), "metric": known.metric or None, "value": known.value,
+        "step": step, "total": total, "step_seconds": seconds, "left_seconds": left,
+        "loss": now.get(LOSS), "metric": known.metric or None, "value": known.value,
         "checkpoint": known.checkpoint, "checkpoint_at": known.checkpoint_at,
     }  # fmt: skip
 

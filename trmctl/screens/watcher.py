@@ -13,7 +13,14 @@ from trmctl.screens.curves import Point, bars, curve
 if TYPE_CHECKING:
     from rich.console import Group
 
-USUAL = ("train_lm_loss", "train_exact_accuracy", "eval_exact_accuracy", "train_rows_per_second")
+USUAL = {
+    "loss": 'trm_train_loss{part="total"}',
+    "exact accuracy": 'trm_train_accuracy_ratio{level="exact"}',
+    "test exact accuracy": 'trm_eval_accuracy_ratio{level="exact"}',
+    "steps until halt": "trm_train_halt_depth",
+    "gradient norm": "trm_train_gradient_norm",
+}
+"""Names of curves, and what they draw."""
 KEPT = 2000
 """Points of a curve; of more, every second one is dropped."""
 LABELS = 10
@@ -49,10 +56,11 @@ class Watcher:
     """Remembers what was seen."""
 
     def __init__(self, cluster: Cluster, job: Job, wanted: Sequence[str]) -> None:
-        """Begin; `wanted` names gauges without `trm_`; none: the usual ones."""
+        """Begin; `wanted` are metrics, labels as Prometheus writes them, `trm_` may be missing; none: usual ones."""
         self.job = job
         self._cluster = cluster
-        self._curves: dict[str, list[Point]] = {name: [] for name in wanted or USUAL}
+        self._drawn = {name: f"trm_{name.removeprefix('trm_')}" for name in wanted} or USUAL
+        self._curves: dict[str, list[Point]] = {name: [] for name in self._drawn}
 
     def look(self) -> Seen:
         """Ask job and pods once."""
@@ -66,7 +74,7 @@ class Watcher:
         joined = {name: value for rank in sorted(numbers, reverse=True) for name, value in numbers[rank].items()}
         step = joined.get("trm_train_step", 0.0)
         for name, points in self._curves.items():
-            self._add(points, step, joined.get(f"trm_{name}"))
+            self._add(points, step, joined.get(self._drawn[name]))
         seconds = {
             rank: one["trm_train_step_seconds"] for rank, one in numbers.items() if "trm_train_step_seconds" in one
         }

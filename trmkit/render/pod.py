@@ -15,7 +15,7 @@ USER = 10001
 RUN_FILE = f"/etc/trm/{RUN_FILE_KEY}"
 WORK = "/scratch"
 """Working directory: where a relative `storage.path` and `storage.data` lead. It goes away with the pod."""
-RESERVED = ("PET_", "TRM_JOB", "TRM_METRICS_PORT", "TRM_TERMINATION_LOG")
+RESERVED = ("PET_", "TRM_ATTEMPT", "TRM_JOB", "TRM_METRICS_PORT", "TRM_TERMINATION_LOG")
 """Environment variables that are the job's own begin like this."""
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_SESSION_TOKEN": True,

@@ -42,7 +42,22 @@ class Logging(Section):
     """Updates between two lines of metrics. Metrics stay on the device in between."""
 
     prometheus_port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """Port of the Prometheus endpoint, opened by the first process of each machine; null: none."""
+    """Port of the Prometheus endpoint, opened by the first process of each machine; null: the one in the variable
+    `TRM_METRICS_PORT`, which a cluster's pods have, or none."""
+
+    prometheus_address: Annotated[str, Field(min_length=1, pattern=r"^[0-9A-Za-z.:_-]+$")] = "::"
+    """Address the endpoint listens on; `::` is every address, IPv6 and IPv4, and `127.0.0.1` this machine alone."""
+
+    prometheus_path: Annotated[str, Field(pattern=r"^/[^\s?#]*$")] = "/metrics"
+    """Path of the endpoint."""
+
+    linger_seconds: NonNegativeFloat | None = None
+    """How long the endpoint stays after the last step, so that the last values are scraped; null: 30 s, twice the usual
+    time between two scrapes, in a cluster and where there is a `pushgateway`, else not at all."""
+
+    pushgateway: Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")] | None = None
+    """Address of a Prometheus Pushgateway that gets a summary at the end, under the group `run`. It is deleted when the
+    run has ended well and the summary was there for `linger_seconds`; of one that failed it stays. Null: none."""
 
     tensorboard: bool = False
     """Also write TensorBoard event files (needs the `tensorboard` package)."""

@@ -107,10 +107,18 @@ class Uploader:
             return {*self._pending, *([self._current] if self._current is not None else [])}
 
     def numbers(self) -> dict[str, float]:
-        """Return what waits, in bytes; failed attempts; and seconds since a checkpoint landed, or since the start."""
-        waiting = sum(self._bytes(step) for step in self.holds())
-        age = time.time() - self._landed_at
-        return {"pending_bytes": float(waiting), "failures": float(self._failures), "checkpoint_age_seconds": age}
+        """Return what waits; failed attempts; whether the store takes files; when a checkpoint landed, or the start.
+
+        Times are in seconds since 1970.
+        """
+        held = self.holds()
+        return {
+            "pending_bytes": float(sum(self._bytes(step) for step in held)),
+            "pending_checkpoints": float(len(held)),
+            "failures": float(self._failures),
+            "up": float(self._down_since is None),
+            "published_time": self._landed_at,
+        }
 
     def finish(self, seconds: float, hurry: Callable[[], bool] = lambda: False, in_a_hurry: float = 0.0) -> None:
         """Publish what waits and end, within `seconds`, or within `in_a_hurry` seconds once `hurry()`.

@@ -1,0 +1,71 @@
+"""Operations: how many a row of training takes, and how many a second the device could do at best.
+
+A multiply-add is two operations. The utilisation made of both is that of PaLM's appendix B (arXiv 2204.02311), but with
+the operations counted in a trace rather than estimated from the number of weights, which recursion uses many times.
+"""
+
+import time
+from functools import lru_cache
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from trainer.models import TrainableModel
+from trainer.models import build as build_model
+from trainer.models.base import Batch
+from trmkit.spec.model import ModelSection
+
+PEAK_TFLOPS = {
+    "T4": 65, "V100": 125, "L4": 121, "A10G": 125, "A100": 312, "L40S": 362, "RTX4090": 165, "RTX5090": 210,
+    "H100": 989, "H200": 989, "B200": 2250, "MI300X": 1307,
+}  # fmt: skip
+"""Dense 16-bit peak by the makers' data sheets, in 10^12 operations per second."""
+SIDE, TRIES = 512, 5
+"""Matrices that are multiplied to see what a device can do, and how often."""
+
+
+@lru_cache(maxsize=32)
+def of_a_row(model: ModelSection, cells: int, vocabulary: int, identifiers: int) -> int:
+    """Return the operations of one supervised training step of one row; nothing is computed and nothing drawn."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return operations(build_model(model, vocabulary, cells, identifiers), cells)
+
+
+def operations(model: TrainableModel, cells: int) -> int:
+    """Return the operations of one supervised training step of one row of `model`, which is on the device `meta`."""
+    batch = blank_batch(cells, 1)
+    model.train()
+    with FlopCounterMode(display=False) as counter:
+        model(model.initial_carry(batch), batch).loss.backward()
+    return int(counter.get_total_flops())
+
+
+def blank_batch(cells: int, rows: int) -> Batch:
+    """Return a batch of `rows` empty rows on the device `meta`."""
+    grid = torch.zeros(rows, cells, dtype=torch.int32, device="meta")
+    return {
+        "inputs": grid,
+        "labels": grid,
+        "puzzle_identifiers": torch.zeros(rows, dtype=torch.int32, device="meta"),
+    }
+
+
+@lru_cache(maxsize=8)
+def peak(device: torch.device) -> tuple[float, str]:
+    """Return the operations a second that `device` could do at best, and where that is from: `datasheet`, `measured`.
+
+    A GPU that is not in the list, and a CPU, multiply matrices of the type they train in.
+    """
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device).upper().replace(" ", "").replace("-", "")
+        known = [peak for part, peak in PEAK_TFLOPS.items() if part in name]
+        if known:
+            return max(known) * 1e12, "datasheet"
+    kind, side = (torch.float32, SIDE) if device.type == "cpu" else (torch.bfloat16, 8 * SIDE)
+    matrix = torch.ones(side, side, dtype=kind, device=device)
+    best = 0.0
+    for _ in range(TRIES):
+        started = time.perf_counter()
+        (matrix @ matrix)[0, 0].item()
+        best = max(best, 2 * side**3 / (time.perf_counter() - started))
+    return best, "measured"
