@@ -1,35 +1,20 @@
 """What the tests of dashboards and rules share: the committed files, their queries, and tools that may be missing."""
 
-import json
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tools.panels import Query, load, names
+from tools.panels import queries as panel_queries
+
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm/trm"
 RULES = sorted((CHART / "rules").glob("*.yaml"))
-BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((CHART / "dashboards").glob("*.json"))}
-
-
-@dataclass(frozen=True)
-class Query:
-    """A query of a dashboard."""
-
-    board: str
-    panel: str
-    expr: str
-    instant: bool
-    legend: str = ""
-    kind: str = "panel"
-
-    def __str__(self) -> str:
-        return f"{self.board}: {self.panel}"
+BOARDS = {name: load(name) for name in names()}
 
 
 def panels(board: str) -> list[dict[str, Any]]:
@@ -37,14 +22,9 @@ def panels(board: str) -> list[dict[str, Any]]:
     return [panel for panel in BOARDS[board]["panels"] if panel["type"] != "row"]
 
 
-def queries() -> Iterator[Query]:
-    """Yield every query of every panel and annotation."""
-    for name, board in BOARDS.items():
-        for panel in panels(name):
-            for target in panel["targets"]:
-                yield Query(name, panel["title"], target["expr"], target.get("instant", False), target["legendFormat"])
-        for mark in board["annotations"]["list"]:
-            yield Query(name, mark["name"], mark["target"]["expr"], False, kind="mark")
+def queries() -> list[Query]:
+    """Return every query of every panel and mark."""
+    return [query for name in BOARDS for query in panel_queries(name)]
 
 
 def rules() -> list[dict[str, Any]]:

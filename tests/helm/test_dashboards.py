@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from helm.trm.dashboards.src.build import dashboards
-from tests.helm.boards import BOARDS, ROOT, Query, panels, queries, rules
+from tests.helm.boards import BOARDS, ROOT, panels, queries, rules
 from tests.helm.promql import grouped, uses
+from tools.panels import Query
 from trmkit.metrics import BY_NAME, LABELS
 
-ALL = list(queries())
+ALL = queries()
 RECORDED = {rule["record"] for rule in rules() if "record" in rule}
 TARGET = {"namespace", "run", "user", "pod", "node", "instance", "job"}
 """Labels that scraped series have from their target."""
