@@ -20,7 +20,7 @@ from trainer.data.stream import Rows
 from trainer.dist import StopSignal, World
 from trainer.evaluators import Evaluator, Indices, Judged, Outcome, Voting, evaluator_for
 from trainer.evaluators.exact import Solved, log_line, scores
-from trainer.examples import show_rows
+from trainer.examples import WATCHED_ROWS, Watched, show_rows
 from trainer.models import TrainableModel
 from trainer.models.prepare import prepare
 from trainer.nodes import meet
@@ -38,16 +38,23 @@ NOTHING: Indices = np.empty(0, np.int64)
 WHOLE = Part()
 
 
-def evaluate_sample(state: TrainState, split: Split, stop: StopSignal) -> dict[str, Any]:
-    """Return the scores of the averaged weights on an evenly spread part of the test set, as a line of log has them."""
+def evaluate_sample(
+    state: TrainState, split: Split, stop: StopSignal, watched: Watched | None = None
+) -> dict[str, Any]:
+    """Return the scores of the averaged weights on an evenly spread part of the test set, as a line of log has them.
+
+    A few of the rows, and what the model made of them, are written for who is `watched` by.
+    """
     run, world = state.run, state.world
     wanted = evenly(test_rows(run, split), run.evaluate.sample)
     rows = Rows(split, world.device, on_device=False)
     with state.ema.in_place() if state.ema else nullcontext():
         solved = solve(
             state.model, rows, wanted, plan_of(run, state.model, world), world,
-            show=NOTHING, check=lambda: stop.check(world),
+            show=evenly(wanted, WATCHED_ROWS) if watched else NOTHING, check=lambda: stop.check(world),
         )  # fmt: skip
+    if watched and world.first:
+        watched.write(state.step, split, solved)
     return log_line(scores(solved))
 
 

@@ -1,5 +1,8 @@
 """Rows of a split as small grids of numbers, for people to look at."""
 
+import json
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +12,25 @@ from trainer.data.grid import decode
 from trainer.data.manifest import Grid
 from trainer.data.store import Split
 from trainer.evaluators.exact import Solved
+from trmkit.store.local import write_whole
 
 Picture = list[list[int]]
+WATCHED_ROWS = 6
+"""Test rows that can be watched while the model learns them."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Where a few rows go at every evaluation during training, for who watches it."""
+
+    path: Path
+    grid: Grid
+    identifiers: list[str]
+
+    def write(self, step: int, split: Split, solved: Solved) -> None:
+        """Write the rows that `solved` has predictions of, in place of those of the evaluation before."""
+        rows = show_rows("test", split, solved, self.grid, self.identifiers)
+        write_whole(self.path, json.dumps({"step": step, "kind": self.grid.kind, "rows": rows}))
 
 
 def show_rows(name: str, split: Split, solved: Solved, grid: Grid, identifiers: list[str]) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ PEAK_TFLOPS = {
     "H100": 989, "H200": 989, "B200": 2250, "MI300X": 1307,
 }  # fmt: skip
 """Dense 16-bit peak by the makers' data sheets, in 10^12 operations per second."""
-SIDE, TRIES = 512, 5
+SIDE, TRIES = 512, 20
 """Matrices that are multiplied to see what a device can do, and how often."""
 
 

@@ -10,10 +10,12 @@ from typing import Any
 from trainer import checkpoint, data, flops
 from trainer.agency import HEART
 from trainer.claim import claim
-from trainer.data.store import Split, read_split
+from trainer.data.manifest import grid_of
+from trainer.data.store import Split, read_identifiers, read_split
 from trainer.data.stream import Stream, fits_on_device
 from trainer.dist import Stopped, StopSignal, World
 from trainer.evaluate import evaluate_sample
+from trainer.examples import Watched
 from trainer.exporter import SILENT, Exporter
 from trainer.fits import refuse_table_without_room
 from trainer.known import note_data
@@ -129,6 +131,8 @@ class Session:
     ) -> None:
         self.state, self.directory, self.stop, self.remote, self.machines = state, directory, stop, remote, machines
         self.exporter = exporter
+        folder = data.place_of(state.run.data, Path(state.run.storage.data))
+        self._watched = Watched(directory.samples, grid_of(folder), read_identifiers(folder))
         self.scores: dict[str, float] = {}
         self.saved = state.step
         self.saved_at = time.monotonic()
@@ -235,7 +239,7 @@ class Session:
         started = time.monotonic()
         HEART.rest()  # the model may be compiled again for this
         with self._doing("evaluating", "evaluation"):
-            found = evaluate_sample(state, split, self.stop)
+            found = evaluate_sample(state, split, self.stop, self._watched)
         self.meter.pause(time.monotonic() - started)
         state.evaluated, self.scores = state.step, single(found)
         self.progress.say(f"step {state.step}: test exact accuracy {found['exact_accuracy']:.4f}")

@@ -31,6 +31,7 @@ SECTIONS = {
         "evaluate": "Score a checkpoint of a run again, in whole or in part.",
         "report": "Make the report page of a run again.",
         "compare": "Put runs side by side.",
+        "dashboard": "Show runs as they train, on a page in the browser.",
         "data": "List, show and preview built data sets.",
     },
     "In a cluster": {
@@ -41,7 +42,7 @@ SECTIONS = {
         "list": "List the runs in a cluster and in a store.",
         "status": "Show a run in a cluster on one screen.",
         "logs": "Print what a run in a cluster says.",
-        "watch": "Draw the curves of a run in a cluster as it trains.",
+        "watch": "Draw the curves of a run as it trains, here or in a cluster.",
         "why": "Say why a run in a cluster does not train.",
         "pause": "Have a run in a cluster save and give back its machines.",
         "resume": "Have a paused run go on where it was.",

@@ -244,8 +244,8 @@ def test_a_finished_run_has_nothing_to_do(small_run: RunFile) -> None:
 def test_numbers_of_repeated_updates_are_not_logged_twice(small_run: RunFile) -> None:
     train_alone(small_run)
     directory = RunDirectory.of(small_run)
-    once = [line.split('"lm_loss"')[0] for line in directory.metrics.read_text().splitlines()]
+    once = [line.split('"loss"')[0] for line in directory.metrics.read_text().splitlines()]
     (directory.checkpoints / "step_00000012" / checkpoint.MANIFEST).unlink()
     train_alone(small_run)
-    again = [line.split('"lm_loss"')[0] for line in directory.metrics.read_text().splitlines()]
+    again = [line.split('"loss"')[0] for line in directory.metrics.read_text().splitlines()]
     assert [line for line in again if '"train"' in line] == [line for line in once if '"train"' in line]

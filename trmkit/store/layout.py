@@ -66,6 +66,11 @@ class RunDirectory:
         return self.root / "metrics.jsonl"
 
     @property
+    def samples(self) -> Path:
+        """A few test rows and what the model made of them at the last evaluation during training, for who watches."""
+        return self.root / "samples.json"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints, `step_<8 digits>` each, and `best.json`."""
         return self.root / CHECKPOINTS

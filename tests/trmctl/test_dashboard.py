@@ -1,0 +1,372 @@
+"""The page with the curves of runs: what it reads, who may read it, and how it looks and feels in a browser."""
+
+import json
+import os
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from click.testing import CliRunner
+
+from tests.trmctl.browser import Page, browser
+from trmctl.cli import cli
+from trmctl.dashboard.local import Local, Tail, split
+from trmctl.dashboard.remote import Prometheus
+from trmctl.dashboard.remote import shown as from_prometheus
+from trmctl.dashboard.series import CURVES, LISTS, PANELS, panels, thinned
+from trmctl.dashboard.server import Numbers, Site, is_ours, serve
+from trmkit.errors import ClusterError, SpecError
+from trmkit.metrics import BY_NAME, PHASES
+
+START = 1_790_000_000.0
+LOSS = 'trm_train_loss{part="total"}'
+RIGHT = 'trm_eval_accuracy_by_depth_ratio{level="exact"}'
+GRID = [[1, 2, 3, 4], [3, 4, 1, 2], [2, 1, 4, 3], [4, 3, 2, 1]]
+
+
+def train_line(step: int, total: int, rate: float) -> dict[str, Any]:
+    spent = {f"{phase}_seconds": 0.1 * (index + 1) for index, phase in enumerate(PHASES)}
+    return {
+        "kind": "train", "step": step, "loss": 2.0 * rate ** (step / 10), "accuracy": 1 - rate ** (step / 5),
+        "exact_accuracy": step / total, "steps": 4 - 3 * step / total, "grad_norm": 1 + step % 7, "update_norm": 0.01,
+        "lr": 1e-3, "step_seconds": 0.05, "mfu": 0.2, "memory_bytes": 2 << 30, "total_steps": total, "updates": 10,
+        "remaining_seconds": 0.05 * (total - step), **spent, "time": START + step,
+    }  # fmt: skip
+
+
+def write_run(folder: Path, key: str, steps: int, total: int = 100, rate: float = 0.8) -> Path:
+    root = folder / key
+    root.mkdir(parents=True)
+    (root / "run.yaml").write_text("name: demo\n")
+    (root / "checkpoints").mkdir()
+    lines: list[dict[str, Any]] = [{"kind": "run", "step": 0, "attempt": 1, "time": START}]
+    for step in range(10, steps + 1, 10):
+        lines.append(train_line(step, total, rate))
+        if step % 50 == 0:
+            lines.append(
+                {
+                    "kind": "eval", "step": step, "loss": rate ** (step / 10), "exact_accuracy": step / 200,
+                    "accuracy": 0.5, "halt_depth": 2.5, "exact_accuracy_by_depth": [0.1, 0.2, 0.3, step / 200],
+                    "halted_by_depth": [0.0, 0.5, 0.75, 1.0], "q_halt_predicted": [0.05, None, 0.95],
+                    "q_halt_observed": [0.1, None, 0.9], "best": step / 200, "time": START + step,
+                }
+            )  # fmt: skip
+            lines.append({"kind": "checkpoint", "step": step, "bytes": 10, "time": START + step})
+    (root / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    wrong = [row[::-1] for row in GRID]
+    rows = [{"set": "test", "row": 0, "puzzle": "", "exact": exact, "question": [[0] * 4, *GRID[1:]], "truth": GRID,
+             "prediction": GRID if exact else wrong} for exact in (True, False)]  # fmt: skip
+    (root / "samples.json").write_text(json.dumps({"step": steps, "kind": "sudoku", "rows": rows}))
+    return root
+
+
+@contextmanager
+def site(*places: Numbers, every: float = 0.2, address: str = "127.0.0.1") -> Iterator[str]:
+    server = serve(Site(places, every), address, 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def get(url: str, **headers: str) -> tuple[int, Any, dict[str, str]]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+            return answer.status, answer.read(), dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read(), dict(error.headers)
+
+
+def test_every_panel_draws_metrics_that_there_are() -> None:
+    for panel in panels():
+        assert panel["title"]
+        assert panel["about"].endswith(".")
+    assert {curve.metric for curve in (*CURVES, *LISTS)} <= set(BY_NAME)
+    assert len({curve.source for curve in (*CURVES, *LISTS)}) == len(CURVES) + len(LISTS)
+    assert [panel.title for panel in PANELS if not panel.curves] == ["Where an update's time goes"]
+
+
+def test_a_run_is_read_as_it_grows_and_anew_when_it_went_back(tmp_path: Path) -> None:
+    root = write_run(tmp_path, "demo/0123abcd", 50)
+    place = Local(tmp_path)
+    shown = place.show("demo/0123abcd")
+    assert shown is not None
+    assert [point[0] for point in shown.curves[LOSS]] == [10, 20, 30, 40, 50]
+    assert (shown.step, shown.total, shown.best, shown.left_seconds) == (50, 100, 0.25, 2.5)
+    assert shown.lists[RIGHT] == [("1", 0.1), ("2", 0.2), ("3", 0.3), ("4", 0.25)]
+    assert [kind for kind, _, _ in shown.events] == ["start", "checkpoint"]
+    assert shown.phases["data"] == pytest.approx(0.01)
+    assert shown.samples is not None
+    with (root / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(train_line(60, 100, 0.8)) + "\n" + '{"kind": "train", "st')
+        file.flush()
+        again = place.show("demo/0123abcd")
+        assert again is not None
+        assert (again.step, len(again.curves[LOSS])) == (60, 6)
+        file.write('ep": 70}\nnot json\n[1]\n{"kind": "train", "step": "x"}\n')
+    again = place.show("demo/0123abcd")
+    assert again is not None
+    assert again.step == 70
+    (root / "new").write_text(json.dumps(train_line(20, 100, 0.8)) + "\n")
+    (root / "new").rename(root / "metrics.jsonl")
+    back = place.show("demo/0123abcd")
+    assert back is not None
+    assert [point[0] for point in back.curves[LOSS]] == [20]
+    (root / "metrics.jsonl").unlink()
+    nothing = place.show("demo/0123abcd")
+    assert nothing is not None
+    assert nothing.curves == {}
+
+
+def test_what_a_run_is_doing_is_told_by_its_last_lines(tmp_path: Path) -> None:
+    now = time.time()
+    states = {}
+    for key, steps, more in (
+        ("a/00000001", 50, None), ("a/00000002", 100, None), ("a/00000003", 50, "stopped"), ("a/00000004", 0, "empty"),
+        ("a/00000005", 50, "old"), ("a/00000006", 100, "scored"),
+    ):  # fmt: skip
+        root = write_run(tmp_path, key, steps)
+        if more == "stopped":
+            with (root / "metrics.jsonl").open("a") as file:
+                file.write('{"kind": "stopped", "step": 51, "nonfinite": 1}\n')
+        if more == "empty":
+            (root / "metrics.jsonl").write_text("")
+        if more == "scored":
+            (root / "eval.json").write_text("{}")
+        if more == "old":
+            for path in (root / "run.yaml", root / "metrics.jsonl", root / "checkpoints"):
+                os.utime(path, (now - 3600, now - 3600))
+        shown = Local(tmp_path).show(key)
+        assert shown is not None
+        states[key] = shown.state
+    assert list(states.values()) == ["training", "trained", "failed", "starting", "silent", "scored"]
+
+
+def test_numbers_that_cannot_be_drawn_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"kind": "train", "step": 1, "loss": NaN}\n{"kind": "train", "step": 2, "loss": true}\n')
+    tail = Tail(path)
+    tail.read()
+    assert len(tail.lines) == 2
+    root = write_run(tmp_path, "demo/0123abcd", 10)
+    (root / "metrics.jsonl").write_text(path.read_text())
+    shown = Local(tmp_path).show("demo/0123abcd")
+    assert shown is not None
+    assert LOSS not in shown.curves
+    assert split([]) == {}
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_spikes_and_its_end() -> None:
+    points = [(float(step), 0.0, 1.0) for step in range(10_000)]
+    points[5_001] = (5_001.0, 0.0, 99.0)
+    points[7_003] = (7_003.0, 0.0, -5.0)
+    kept = thinned(points)
+    assert len(kept) <= 600
+    assert {points[5_001], points[7_003], points[-1]} <= set(kept)
+    assert kept == sorted(kept)
+    assert thinned(points[:10]) == points[:10]
+
+
+def test_only_what_is_asked_for_properly_is_answered(tmp_path: Path) -> None:
+    write_run(tmp_path, "demo/0123abcd", 20)
+    with site(Local(tmp_path)) as url:
+        status, body, headers = get(f"{url}/")
+        assert status == 200
+        assert b"<title>trm: runs</title>" in body
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert get(f"{url}/api/run?source=local&key=demo/0123abcd")[0] == 200
+        for wrong in ("/api/run", "/api/run?source=local&key=../../etc", "/api/run?source=x&key=demo/0123abcd", "/../x",
+                      "/server.py", f"/api/run?source=local&key={'a' * 400}"):  # fmt: skip
+            assert get(url + wrong)[0] == 404
+        for host in ("evil.example", "127.0.0.1.evil.example", ""):
+            assert get(f"{url}/api/runs", Host=host)[0] == 403
+        assert get(f"{url}/api/runs", Host="localhost:1234")[0] == 200
+        request = urllib.request.Request(f"{url}/api/runs", data=b"{}", method="POST")
+        with pytest.raises(urllib.error.HTTPError, match="501"):
+            urllib.request.urlopen(request, timeout=10)
+    assert is_ours("[::1]:80", "::1")
+    assert is_ours("box:80", "box")
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with site(Local(tmp_path)) as url, pytest.raises(SpecError, match="cannot be opened"):
+        serve(Site([], 1), "127.0.0.1", int(url.rpartition(":")[2]))
+
+
+def series(name: str, values: list[tuple[float, float]], **labels: str) -> dict[str, Any]:
+    about = {"__name__": name, "run": "demo-0123abcd", "namespace": "lab", **labels}
+    return {"metric": about, "values": [[when, str(value)] for when, value in values]}
+
+
+ANSWER = [
+    series("trm_train_step", [(0, 0), (10, 10), (20, 20)]), series("trm_train_total_steps", [(20, 40)]),
+    series("trm_train_loss", [(0, 3), (10, 2), (20, 1)], part="total"), series("trm_train_loss", [(20, 9)], part="lm"),
+    series("trm_eval_accuracy_by_depth_ratio", [(10, 0.1), (20, 0.3)], level="exact", depth="2"),
+    series("trm_eval_accuracy_by_depth_ratio", [(10, 0.1), (20, 0.2)], level="exact", depth="10"),
+    series("trm_time_seconds_total", [(0, 5), (10, 9), (20, 2)], phase="forward", pod="a"),
+    series("trm_train_updates_total", [(0, 0), (10, 10), (20, 2)], pod="a"),
+    series("trm_memory_used_bytes", [(20, 100)], pod="a"), series("trm_memory_used_bytes", [(20, 300)], pod="b"),
+    series("trm_checkpoint_step", [(0, 0), (10, 0), (20, 20)]), series("trm_run_attempts_total", [(10, 1), (20, 2)]),
+    series("trm_run_state", [(20, 1)], state="training"), series("trm_run_state", [(20, 0)], state="failed"),
+]  # fmt: skip
+
+
+def test_what_prometheus_answers_becomes_the_same_curves() -> None:
+    shown = from_prometheus("lab/demo-0123abcd", "here", ANSWER)
+    assert shown.curves[LOSS] == [(0, 0, 3), (10, 10, 2), (20, 20, 1)]
+    assert shown.lists[RIGHT] == [("2", 0.3), ("10", 0.2)]
+    assert shown.phases["forward"] == pytest.approx((4 + 2) / (10 + 2))
+    assert shown.curves["trm_memory_used_bytes"] == [(20, 20, 200)]
+    assert shown.events == [("checkpoint", 20, 20), ("start", 20, 20)]
+    assert (shown.state, shown.step, shown.total) == ("training", 20, 40)
+
+
+@contextmanager
+def prometheus(status: int = 200) -> Iterator[tuple[str, list[dict[str, list[str]]]]]:
+    asked: list[dict[str, list[str]]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+            one = {"metric": {"run": "demo-0123abcd", "namespace": "lab"}, "value": [20, "20"]}
+            body = json.dumps({"data": {"result": [one] if self.path.endswith("query") else ANSWER}}).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_prometheus_is_asked_once_for_all_of_a_run_and_names_are_quoted() -> None:
+    with prometheus() as (url, asked):
+        place = Prometheus(url, 3600)
+        assert [run.key for run in place.runs()] == ["lab/demo-0123abcd"]
+        assert place.show('lab/a"}) or vector(1) #') is not None
+    (query,) = asked[1]["query"]
+    assert 'run="a\\"}) or vector(1) #"' in query
+    assert asked[1]["step"] == ["9"]
+
+
+def test_a_prometheus_that_does_not_answer_is_said_on_the_page() -> None:
+    with prometheus(500) as (url, _), pytest.raises(ClusterError, match="does not answer"):
+        Prometheus(url, 60).runs()
+    with site(Prometheus("http://127.0.0.1:9", 60)) as url:
+        status, body, _ = get(f"{url}/api/runs")
+    assert status == 502
+    assert "does not answer" in json.loads(body)["error"]
+    found = CliRunner().invoke(cli, ["dashboard", "--prometheus", "file:///etc/passwd", "--no-open"])
+    assert found.exit_code == 2
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with browser() as opened:
+        yield opened
+
+
+CHARTS = "document.querySelectorAll('#panels svg.chart').length"
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.mark.parametrize(("width", "dark"), [(400, False), (1400, False), (400, True), (1400, True)])
+def test_the_page_draws_every_panel_wide_and_narrow_light_and_dark(
+    tmp_path: Path, page: Page, width: int, dark: bool
+) -> None:
+    write_run(tmp_path, "demo/0123abcd", 100)
+    with site(Local(tmp_path), every=60) as url:
+        page.open(url, width, dark=dark)
+        assert page.wait(CHARTS) == len(PANELS)
+        assert page.ask(OVERFLOW) <= 0
+        assert page.ask("getComputedStyle(document.body).backgroundColor") == (
+            "rgb(20, 22, 26)" if dark else "rgb(247, 247, 245)"
+        )
+        text = page.ask("document.body.innerText")
+        assert "100 of 100" in text
+        assert "answer: wrong" in text
+        assert page.ask("document.querySelectorAll('#samples .wrong').length") > 0
+        page.picture(tmp_path / "page.png")
+        assert page.errors == []
+    assert (tmp_path / "page.png").stat().st_size > 20_000
+
+
+def test_runs_are_overlaid_and_numbers_come_without_a_reload(tmp_path: Path, page: Page) -> None:
+    write_run(tmp_path, "demo/0123abcd", 100)
+    root = write_run(tmp_path, "other/4567abcd", 40, rate=0.5)
+    chosen = "#run=local+demo/0123abcd&run=local+other/4567abcd"
+    with site(Local(tmp_path)) as url:
+        page.open(f"{url}/{chosen}")
+        page.wait("document.querySelectorAll('.tile').length == 2")
+        assert page.ask("document.querySelector('#panels .card svg').querySelectorAll('path').length") == 3
+        with (root / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(train_line(90, 100, 0.5)) + "\n")
+        page.wait("document.body.innerText.includes('90 of 100')")
+    page.wait("document.getElementById('news').classList.contains('bad')")  # the server is gone
+    page.errors.clear()
+
+
+def test_the_page_can_be_used_with_the_keyboard_alone(tmp_path: Path, page: Page) -> None:
+    write_run(tmp_path, "demo/0123abcd", 100)
+    write_run(tmp_path, "other/4567abcd", 50)
+    with site(Local(tmp_path), every=0.2) as url:
+        page.open(f"{url}/#run=local+demo/0123abcd")
+        page.wait(CHARTS)
+        for _ in range(3):
+            page.press("Tab")
+        assert page.ask("document.activeElement.id") == "theme"
+        page.press("Tab")  # the run that changed last comes first
+        page.press("Enter")
+        page.wait("document.querySelectorAll('.tile').length == 2")
+        page.wait("document.activeElement.dataset.key?.startsWith('run ')")  # focus outlives a refresh
+        for _ in range(3):  # the other run, the switch of the first chart, and the chart
+            page.press("Tab")
+        page.wait("document.activeElement.dataset.key == 'chart Loss'")
+        page.press("d")
+        assert page.ask("document.documentElement.dataset.theme") == "dark"
+        page.press("t")
+        assert page.ask("document.getElementById('axis').getAttribute('aria-pressed')") == "true"
+        page.press(" ")
+        assert page.ask("document.getElementById('hold').getAttribute('aria-pressed')") == "true"
+        page.ask("document.querySelector('[data-key=\"chart Loss\"]').focus()")
+        page.press("ArrowLeft")
+        assert " at " in page.ask("document.activeElement.parentElement.innerText").replace("\n", " ")
+        assert page.errors == []
+
+
+def test_the_command_says_where_the_page_is_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    import signal
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "trmctl", "dashboard", "--runs", str(tmp_path), "--port", "0", "--no-open"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    assert get(f"{url}api/runs")[0] == 200
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    process.communicate()
