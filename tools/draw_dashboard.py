@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from tools.panels import Prometheus, Series, called, filled, load
 PAGE, UNIT, GAP, HEAD = 1640, 34, 8, 30
 """Pixels: width of the page, height of a grid unit, space between panels, height of a panel's heading."""
 POINTS = 240
+MOST_LINES = 3
+"""Lines of a legend; names beyond them are left out."""
 STYLE = """
 body{margin:0;background:#111217;color:#ccccdc;font:13px Inter,"DejaVu Sans",sans-serif;width:PAGEpx}
 header{padding:16px 16px 4px;font-size:21px}header small{color:#8e8e9a;font-size:13px;margin-left:14px}
@@ -34,10 +36,12 @@ font-weight:500;white-space:nowrap}main{position:relative}svg{display:block}.tic
 overflow:hidden}.legend span{margin-right:16px;white-space:nowrap;display:inline-block}.legend i{display:inline-block;
 width:14px;height:3px;margin:0 6px 3px 0}.legend b{color:#8e8e9a;font-weight:400;margin-left:6px}.stat{display:flex;
 height:100%;align-items:stretch;gap:2px}.stat div{flex:1;display:flex;flex-direction:column;justify-content:center;
-align-items:center;min-width:0}.stat b{font-size:22px;font-weight:600;white-space:nowrap}.stat small{font-size:11px;
+align-items:center;min-width:0}.stat b{font-size:22px;font-weight:600;white-space:nowrap}
+.stat.small b{font-size:16px}.stat small{font-size:11px;
 opacity:.85;max-width:96%;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}table{border-collapse:collapse;
 width:100%;font-size:12px}th{text-align:left;color:#8ab8ff;font-weight:500}td,th{padding:4px 10px;border-bottom:1px
-solid #25272d;white-space:nowrap;overflow:hidden;text-overflow:ellipsis;max-width:260px}footer{padding:10px 16px 16px;
+solid #25272d;white-space:nowrap;overflow:hidden;text-overflow:ellipsis;max-width:150px}
+td:last-child{max-width:230px}footer{padding:10px 16px 16px;
 color:#8e8e9a;font-size:12px}
 """
 
@@ -74,12 +78,11 @@ class Drawer:
     def panel(self, panel: Mapping[str, Any], width: float, height: float, variables: Mapping[str, str]) -> str:
         """Return the inside of a panel of this size in pixels."""
         answers = [(target, self.ask(target, variables)) for target in panel["targets"]]
-        draw = {
+        draw: Callable[..., str] = {
             "stat": self._numbers, "bargauge": self._numbers, "timeseries": self._curves, "barchart": self._bars,
             "state-timeline": self._timeline, "table": self._table,
         }[panel["type"]]  # fmt: skip
-        drawn: str = draw(panel, answers, Frame(width, height, self.start, self.end, self.marks))
-        return drawn
+        return draw(panel, answers, Frame(width, height, self.start, self.end, self.marks))
 
     def _numbers(self, panel: Mapping[str, Any], answers: Sequence[Any], _frame: Frame) -> str:
         defaults = panel["fieldConfig"]["defaults"]
@@ -94,7 +97,8 @@ class Drawer:
                 style = f"background:{colour};color:#111217" if name and "Background" not in name else f"color:{colour}"
                 label = called(target["legendFormat"], series.labels)
                 cells.append(f'<div style="{style}"><b>{name or shown}</b><small>{html.escape(label)}</small></div>')
-        return f'<div class="stat">{"".join(cells) or "<div><b>–</b></div>"}</div>'
+        small = " small" if len(cells) > 1 and panel["gridPos"]["w"] < 4 else ""
+        return f'<div class="stat{small}">{"".join(cells) or "<div><b>–</b></div>"}</div>'
 
     def _curves(self, panel: Mapping[str, Any], answers: Sequence[Any], frame: Frame) -> str:
         defaults = panel["fieldConfig"]["defaults"]
@@ -117,7 +121,7 @@ class Drawer:
         }  # fmt: skip
         unit = defaults["unit"]
         entries = [(c.name, c.colour, drawing.shown(c.points[-1][1], unit)) for c in curves]
-        return drawing.lines(frame, curves, unit, look) + drawing.legend(entries)
+        return drawing.lines(frame, curves, unit, look) + drawing.legend(entries, below)
 
     def _bars(self, panel: Mapping[str, Any], answers: Sequence[Any], frame: Frame) -> str:
         matrix = next(entry["options"] for entry in panel["transformations"] if entry["id"] == "groupingToMatrix")
@@ -144,7 +148,10 @@ class Drawer:
 
     def _table(self, panel: Mapping[str, Any], answers: Sequence[Any], _frame: Frame) -> str:
         options = [entry["options"] for entry in panel["transformations"]]
-        names: dict[str, str] = next(entry["renameByName"] for entry in options if "renameByName" in entry)
+        shape = next(entry for entry in options if "renameByName" in entry)
+        names = {
+            field: shape["renameByName"][field] for field in sorted(shape["indexByName"], key=shape["indexByName"].get)
+        }
         rows: dict[tuple[str, ...], dict[str, str]] = {}
         units = {
             rule["matcher"]["options"]: entry["value"]
@@ -176,14 +183,14 @@ def states(panel: Mapping[str, Any]) -> dict[int, tuple[str, str]]:
 
 def reached(steps: Sequence[Mapping[str, Any]], value: float) -> str:
     """Return the colour of the highest threshold that a value has reached."""
-    kept = [step["color"] for step in steps if step["value"] is None or value >= step["value"]]
-    return NAMED.get(kept[-1], kept[-1])
+    kept: list[str] = [step["color"] for step in steps if step["value"] is None or value >= step["value"]]
+    return NAMED[kept[-1]]
 
 
 def legend_lines(curves: Sequence[Curve], width: float) -> int:
     """Return how many lines the names of curves take."""
     used = sum(8 * len(curve.name) + 90 for curve in curves)
-    return max(1, math.ceil(used / (width - 30)))
+    return min(MOST_LINES, max(1, math.ceil(used / (width - 30))))
 
 
 def page(drawer: Drawer, board: Mapping[str, Any], rows: Sequence[str], runs: Sequence[str]) -> tuple[str, int]:

@@ -167,7 +167,7 @@ def mark(frame: Frame, when: float, colour: str) -> str:
     """Return a mark across all curves."""
     x, foot = frame.x(when), frame.height - BOTTOM
     line = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{foot:.1f}" class="mark" stroke="{colour}"/>'
-    return line + f'<path d="M{x - 3.5:.1f},{foot + 5:.1f} h7 l-3.5,-6 z" fill="{colour}"/>'
+    return line + f'<path d="M{x - 2.5:.1f},{foot + 4:.1f} h5 l-2.5,-4.5 z" fill="{colour}"/>'
 
 
 def path(frame: Frame, curve: Curve, floor: Points | None, y: Callable[[float], float], *, stacked: bool) -> str:
@@ -248,10 +248,10 @@ def timeline(frame: Frame, runs: Sequence[Curve], words: dict[int, tuple[str, st
     return chart(frame, "".join(parts))
 
 
-def legend(entries: Sequence[tuple[str, str, str]]) -> str:
-    """Return names with their colours and last values."""
+def legend(entries: Sequence[tuple[str, str, str]], lines: int = 2) -> str:
+    """Return names with their colours and last values, on so many lines."""
     return (
-        '<div class="legend">'
+        f'<div class="legend" style="max-height:{lines * LINE_HEIGHT}px">'
         + "".join(
             f'<span><i style="background:{colour}"></i>{html.escape(name)}<b>{html.escape(value)}</b></span>'
             for name, colour, value in entries

@@ -110,7 +110,7 @@ def add_time(board: Board) -> None:
         "Share of the time that a machine works for itself (data, forward, backward, optimizer) and does not wait for "
         "others. The one highest up is the straggler.",
         "percentunit",
-        Ask("machine:trm_own_work_seconds:rate5m{RUN}", NODE),
+        Ask("machine:trm_own_work:ratio5m{RUN}", NODE),
     )
     stragglers = curves(
         "Stragglers",

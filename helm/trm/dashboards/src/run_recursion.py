@@ -96,8 +96,10 @@ def add_halting(board: Board) -> None:
 
 def calibration() -> barchart.Panel:
     """Return predicted beside observed, for each tenth of the q-head's probability."""
+    filled = latest("trm_eval_q_halt_rows", by="bin") + " > 0"  # of the last evaluation: others had other tenths
     said, was = (
-        f'label_replace({latest(f"trm_eval_q_halt_{kind}_ratio", by="bin")}, "series", "$1 {word}", "run", "(.*)")'
+        f"label_replace({latest(f'trm_eval_q_halt_{kind}_ratio', by='bin')} and on (namespace, run, bin) {filled}, "
+        f'"series", "$1 {word}", "run", "(.*)")'
         for kind, word in (("predicted", "said"), ("observed", "was"))
     )
     return bars(
