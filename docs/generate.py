@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from docs import chart
+from docs.metrics import metrics_page
 from helm.trm.dashboards.src.build import dashboards
 from trmctl.cli import COMMANDS, cli
 from trmkit.render.base import base
@@ -27,6 +29,7 @@ def main(arguments: list[str]) -> int:
     """Write every generated file, or compare."""
     wanted = {ROOT / path: text for path, text in generated()}
     generated_only = [*(ROOT / "trmctl/templates").glob("*.yaml"), *(ROOT / "manifests").rglob("*.yaml")]
+    generated_only += (ROOT / "helm/trm/files").rglob("*.yaml")
     strays = [path for path in generated_only if path not in wanted]
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     if "--check" in arguments:
@@ -47,9 +50,11 @@ def generated() -> Iterator[tuple[str, str]]:
     yield "docs/reference/runfile.schema.json", json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
     yield "docs/reference/run-file.md", run_file_page()
     yield "docs/reference/cli.md", cli_page()
+    yield "docs/reference/metrics.md", metrics_page(NOTE)
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         yield f"trmctl/templates/{path.name}", path.read_text(encoding="utf-8")
     yield from manifests()
+    yield from chart.generated(ROOT)
     yield from dashboards()
 
 

@@ -7,6 +7,7 @@ timeout, and is asked again where that is safe. A create is: what has our name a
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def open_cluster(context: str | None = None, namespace: str | None = None, patie
         contexts, active = config.list_kube_config_contexts()
         config.load_kube_config(context=context, client_configuration=settings)
     except config.ConfigException as problem:
-        return _from_inside(config, client, settings, context, namespace, patience or Patience(), problem)
+        return _from_inside(context, namespace, patience, problem)
     known = {one["name"]: one for one in contexts}
     chosen = known.get(context or "", active)
     space = namespace or chosen.get("context", {}).get("namespace") or "default"
@@ -51,20 +52,34 @@ def open_cluster(context: str | None = None, namespace: str | None = None, patie
     return KubeCluster(client.ApiClient(settings), space, where, patience or Patience())
 
 
-def _from_inside(
-    config: Any, client: Any, settings: Any, context: str | None, namespace: str | None, patience: Patience,
-    problem: Exception,
-) -> Cluster:  # fmt: skip
-    """Return the cluster this process runs in. ClusterNotConfiguredError: it runs in none."""
+def open_inside(namespace: str | None = None, patience: Patience | None = None) -> Cluster:
+    """Return the cluster this process runs in, under its pod's account. ClusterNotConfiguredError: it runs in none."""
+    try:
+        from kubernetes import client, config
+    except ImportError as missing:
+        raise ClusterNotConfiguredError(
+            "the package kubernetes is not installed", next="pip install 'trmctl[cluster]'"
+        ) from missing
+    settings = client.Configuration()
+    settings.retries = False
+    settings.connection_pool_maxsize = CONNECTIONS
+    try:
+        config.load_incluster_config(client_configuration=settings)
+    except config.ConfigException as problem:
+        raise ClusterNotConfiguredError(
+            f"this process is in no pod with a service account: {problem}",
+            next="leave --in-cluster out, or run it as `helm test` does",
+        ) from problem
+    own = POD_NAMESPACE.read_text(encoding="utf-8").strip() if POD_NAMESPACE.is_file() else "default"
+    where = f"in the cluster ({settings.host})"
+    return KubeCluster(client.ApiClient(settings), namespace or own, where, patience or Patience())
+
+
+def _from_inside(context: str | None, namespace: str | None, patience: Patience | None, problem: Exception) -> Cluster:
+    """Return the cluster this process runs in, where no context was asked for. ClusterNotConfiguredError: none."""
     if context is None:
-        try:
-            config.load_incluster_config(client_configuration=settings)
-            own = POD_NAMESPACE.read_text(encoding="utf-8").strip() if POD_NAMESPACE.is_file() else "default"
-            return KubeCluster(
-                client.ApiClient(settings), namespace or own, f"in the cluster ({settings.host})", patience
-            )
-        except config.ConfigException:
-            pass
+        with suppress(ClusterNotConfiguredError):
+            return open_inside(namespace, patience)
     raise ClusterNotConfiguredError(
         f"there is no cluster to work with: {problem}",
         next="set KUBECONFIG, or --context to one of: kubectl config get-contexts",

@@ -78,6 +78,14 @@ class Place:
 
         return open_cluster(self.context, wanted)
 
+    def inside(self) -> "Cluster":
+        """Return the cluster this process runs in, under its pod's account. ClusterUnreachableError: none."""
+        if self.doors.open_cluster is not None:
+            return self.open()
+        from trmctl.kube import open_inside
+
+        return open_inside(self.namespace)
+
     def glance(self) -> "Cluster":
         """Return the cluster for a quick question, which is given up soon: a shell waits for the answer."""
         if self.doors.open_cluster is not None:

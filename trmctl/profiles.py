@@ -5,6 +5,7 @@ default = "lab"
 context = "lab-a100"
 namespace = "research"
 queue = "batch"
+owner = "ada"
 store = "s3://models/runs"
 """
 
@@ -30,6 +31,8 @@ class Profile:
     """Kueue LocalQueue of runs whose file names none."""
     store: str | None = None
     """Address of the store, as `--store` has it."""
+    owner: str | None = None
+    """`cluster.owner` of runs whose file names none."""
 
 
 def path() -> Path:

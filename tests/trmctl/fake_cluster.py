@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trmctl.cluster import (
+    CLAIM,
     CONFIG_MAP,
     EVENT,
     KUEUE_WORKLOAD,
@@ -36,7 +37,7 @@ from trmkit.errors import (
     ClusterUnreachableError,
 )  # fmt: skip
 
-CORE = {POD, EVENT, CONFIG_MAP, SECRET, SERVICE, SERVICE_ACCOUNT, QUOTA, NODE, NAMESPACE}
+CORE = {CLAIM, POD, EVENT, CONFIG_MAP, SECRET, SERVICE, SERVICE_ACCOUNT, QUOTA, NODE, NAMESPACE}
 START = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 MUTATIONS = ("create", "apply", "patch", "delete")
 

@@ -14,10 +14,9 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from click.testing import CliRunner
 
 from tests.trmctl.browser import Page, browser
-from trmctl.cli import cli
+from tests.trmctl.conftest import Run
 from trmctl.dashboard.local import Local, Tail, split
 from trmctl.dashboard.remote import Prometheus
 from trmctl.dashboard.remote import shown as from_prometheus
@@ -272,15 +271,14 @@ def test_prometheus_is_asked_once_for_all_of_a_run_and_names_are_quoted() -> Non
     assert asked[1]["step"] == ["9"]
 
 
-def test_a_prometheus_that_does_not_answer_is_said_on_the_page() -> None:
+def test_a_prometheus_that_does_not_answer_is_said_on_the_page(trmctl: Run) -> None:
     with prometheus(500) as (url, _), pytest.raises(ClusterError, match="does not answer"):
         Prometheus(url, 60).runs()
     with site(Prometheus("http://127.0.0.1:9", 60)) as url:
         status, body, _ = get(f"{url}/api/runs")
     assert status == 502
     assert "does not answer" in json.loads(body)["error"]
-    found = CliRunner().invoke(cli, ["dashboard", "--prometheus", "file:///etc/passwd", "--no-open"])
-    assert found.exit_code == 2
+    assert trmctl("dashboard", "--prometheus", "file:///etc/passwd", "--no-open").code == 2
 
 
 @pytest.fixture(scope="module")
@@ -370,3 +368,24 @@ def test_the_command_says_where_the_page_is_and_ends_with_ctrl_c(tmp_path: Path)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
     process.communicate()
+
+
+def test_a_run_here_is_watched_in_the_terminal_to_its_end(tmp_path: Path, trmctl: Run) -> None:
+    root = write_run(tmp_path, "demo/0123abcd", 50)
+    finish = threading.Timer(0.5, lambda: add(root, train_line(100, 100, 0.8)))
+    finish.start()
+    command = ["watch", "demo", "--here", "--runs", str(tmp_path), "--every", "0.1s"]
+    found = trmctl(*command)
+    assert found.code == 0
+    assert found.out.startswith("demo/0123abcd  training  update 50  loss 0.6554")
+    assert "demo/0123abcd  trained  update 100" in found.err
+    add(root, {"kind": "stopped", "step": 100, "nonfinite": 1})
+    assert trmctl(*command).code == 1
+    missing = trmctl("watch", "nothing", "--here", "--runs", str(tmp_path))
+    assert missing.code == 1
+    assert "there is no run 'nothing'" in missing.err
+
+
+def add(root: Path, line: dict[str, Any]) -> None:
+    with (root / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")

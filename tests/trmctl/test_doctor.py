@@ -1,6 +1,7 @@
 """`trmctl doctor`: every check ends in a line."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from trmctl.cluster import (
 from trmkit.errors import ClusterUnreachableError
 
 CHECKS = {
-    "API server", "kinds", "operators", "dry run of a job", "rights", "useful rights", "PodSecurity", "run file",
-    "queue", "machines", "priority class", "accounts", "TrainJob runtime", "Prometheus", "Argo", "store",
+    "API server", "kinds", "defaults", "operators", "dry run of a job", "rights", "useful rights", "PodSecurity",
+    "run file", "queue", "machines", "priority class", "accounts", "TrainJob runtime", "Prometheus", "Argo", "store",
 }  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def healthy() -> FakeCluster:
     )
     for namespace, name in (("kubeflow", "training-operator"), ("argo", "workflow-controller")):
         cluster.put(DEPLOYMENT, {"metadata": {"name": name, "namespace": namespace}, "status": {"readyReplicas": 1}})
-    for name in ("trm-trainer", "trm-workflow"):
+    for name in ("trm-trainer", "trm-step", "trm-workflow"):
         cluster.put(SERVICE_ACCOUNT, {"metadata": {"name": name}})
     cluster.put(WORKFLOW_TEMPLATE, {"metadata": {"name": "trm-pipeline"}})
     cluster.put(LOCAL_QUEUE, {"metadata": {"name": "batch"}})
@@ -160,3 +161,53 @@ def test_a_cluster_that_cannot_be_reached_is_one_failure_and_exit_3(trmctl: Run)
     assert result.code == 3
     assert "connection refused" in result.out
     assert trmctl("doctor").code == 3
+
+
+def test_from_inside_what_a_persons_rights_decide_is_left_to_the_person(trmctl: Run, tmp_path: Path) -> None:
+    cluster = healthy()
+    (tmp_path / "store").mkdir()
+    found = findings(trmctl, cluster, "--in-cluster", "--store", str(tmp_path / "store"))
+    states = {one["check"]: one["state"] for one in found}
+    assert states["rights"] == states["useful rights"] == states["dry run of a job"] == "not needed"
+    assert {one["check"] for one in found} == CHECKS
+    assert states["store"] == "ok"
+    assert not any(verb in ("create", "allowed") for verb, _, _ in cluster.calls)
+
+
+def test_outside_of_a_pod_there_is_no_inside(trmctl: Run) -> None:
+    result = trmctl("doctor", "--in-cluster")
+    assert result.code == 3
+    assert "in no pod with a service account" in result.out
+
+
+def test_a_run_is_looked_at_as_submit_would_send_it(trmctl: Run) -> None:
+    cluster = healthy()
+    text = "cluster: {queue: none-such}\n"
+    cluster.put(CONFIG_MAP, {"metadata": {"name": "trm-defaults"}, "data": {"defaults.yaml": text}})
+    found = findings(trmctl, cluster, "-c", "run.yaml")
+    assert "there is no LocalQueue 'none-such'" in failures(found)
+    assert any(one["check"] == "defaults" and "cluster.queue" in one["message"] for one in found)
+    cluster.put(CONFIG_MAP, {"metadata": {"name": "trm-defaults"}, "data": {"defaults.yaml": "cluster: {nodes: 2}"}})
+    assert "cluster.nodes: a namespace cannot decide that" in failures(findings(trmctl, cluster))
+
+
+def test_from_inside_the_store_of_the_defaults_is_tried(trmctl: Run, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = healthy()
+    endpoint = os.environ["AWS_ENDPOINT_URL_S3"]
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    text = f"storage: {{remote: '{s3}', endpoint_url: '{endpoint}', addressing: path}}\n"
+    cluster.put(CONFIG_MAP, {"metadata": {"name": "trm-defaults"}, "data": {"defaults.yaml": text}})
+    found = {one["check"]: one for one in findings(trmctl, cluster, "--in-cluster")}
+    assert found["store"]["state"] == "ok", found["store"]
+    assert s3 in found["store"]["message"]
+    outside = {one["check"]: one["state"] for one in findings(trmctl, cluster)}
+    assert outside["store"] == "not needed"
+
+
+def test_the_queue_that_a_namespace_gives_to_its_runs_has_to_be_there(trmctl: Run) -> None:
+    cluster = healthy()
+    for queue, said in (("batch", ""), ("gone", "there is no LocalQueue 'gone' here")):
+        text = f"cluster: {{queue: {queue}}}\n"
+        cluster.put(CONFIG_MAP, {"metadata": {"name": "trm-defaults"}, "data": {"defaults.yaml": text}})
+        assert said in failures(findings(trmctl, cluster, "--in-cluster"))
+    assert failures(findings(trmctl, cluster)) != ""

@@ -85,8 +85,7 @@ def command(
     for words, wrong in ignored.items():
         if wrong:
             raise click.UsageError(words)
-    run = with_profile(load(config, overrides), where)
-    cluster = where.open(run.cluster.namespace)
+    cluster, run = opened(load(config, overrides), where)
     if pipeline:
         wanted = s.pipeline_submission(cluster, run, cron, artifacts=artifacts)
     else:
@@ -139,19 +138,32 @@ def hand_over(cluster: "Cluster", wanted: "Submission", how: How) -> int:
     return code
 
 
+def opened(run: "RunFile", where: Place) -> "tuple[Cluster, RunFile]":
+    """Return the cluster, and the run file with what the profile and the namespace's defaults say and it does not."""
+    from trmctl.defaults import with_defaults
+
+    run = with_profile(run, where)
+    cluster = where.open(run.cluster.namespace)
+    return cluster, with_defaults(cluster, run, talk)
+
+
 def with_profile(run: "RunFile", where: Place) -> "RunFile":
-    """Return the run file with queue and store of the profile where it names none itself, and in `-n`'s namespace."""
-    changes: dict[str, object] = {}
-    asked: dict[str, object] = {}
-    if where.profile.queue and run.cluster.queue is None:
-        asked["queue"] = where.profile.queue
+    """Return the run file with what the profile says and it does not, and in `-n`'s namespace. SpecError: the profile.
+
+    What the profile says counts as said by the run file: the namespace's defaults do not change it.
+    """
+    from trmctl.defaults import changed, part
+
+    profile = where.profile
+    asked = {key: getattr(profile, key) for key in ("queue", "owner") if getattr(run.cluster, key) is None}
     if where.namespace and run.cluster.namespace is not None:
         asked["namespace"] = where.namespace
-    if asked:
-        changes["cluster"] = run.cluster.model_copy(update=asked)
-    if where.profile.store and run.storage.remote is None:
-        changes["storage"] = run.storage.model_copy(update={"remote": where.profile.store})
-    return run.model_copy(update=changes) if changes else run
+    stored = {"remote": profile.store} if run.storage.remote is None else {}
+    said = {name: {key: value for key, value in keys.items() if value}
+            for name, keys in (("cluster", asked), ("storage", stored))}  # fmt: skip
+    for name, keys in said.items():
+        part(name, keys, "the profile")
+    return changed(run, said)
 
 
 def show_plan(cluster: "Cluster", wanted: "Submission") -> None:

@@ -45,11 +45,10 @@ def command(
         return 0
     if here:
         return run_here(config, [[*overrides, *point] for point in wanted], labels, runs[0].storage.path)
-    from trmctl.commands.submit import How, hand_over, with_profile
+    from trmctl.commands.submit import How, hand_over, opened
     from trmctl.submission import sweep_submission
 
-    run = with_profile(load(config, overrides), where)
-    cluster = where.open(run.cluster.namespace)
+    cluster, run = opened(load(config, overrides), where)
     how = How(yes, dry_run, if_exists, follow, follow, timeout, pause=where.wait)
     return hand_over(cluster, sweep_submission(cluster, run, wanted, parallel), how)
 

@@ -11,6 +11,8 @@ from trmctl.times import duration
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from trmctl.screens.watcher import LocalWatcher, Watcher
+
 
 @click.command("watch")
 @run_argument
@@ -18,25 +20,27 @@ if TYPE_CHECKING:
 @click.option(
     "--curve", "curves", multiple=True, metavar="METRIC", help="A metric to draw, as train_learning_rate. Repeatable."
 )
+@click.option("--here", is_flag=True, help="A run on this machine, by its name or folder, and not in a cluster.")
+@click.option("--runs", default="runs", show_default=True, metavar="DIR", help="Folder of the runs here.")
 @cluster_options
-def command(run: str, every: float, curves: tuple[str, ...], where: Place) -> int:
-    """Draw the curves of a run in a cluster as it trains.
+def command(run: str, every: float, curves: tuple[str, ...], here: bool, runs: str, where: Place) -> int:
+    """Draw the curves of a run as it trains, here or in a cluster.
 
-    Loss, scores, and how long a step takes on each rank, read from its pods through the API server; no Prometheus is
-    needed. Off a terminal it prints a line at a time. Ctrl-C leaves the run alone.
+    Loss, scores, supervision steps until halt, and how long an update takes on each rank, read from its pods through
+    the API server, or from the files of a run here; no Prometheus is needed. Off a terminal it prints a line at a time.
+    Ctrl-C leaves the run alone. `trmctl dashboard` shows more, in the browser.
 
     \b
     Example:
       trmctl watch sudoku
+      trmctl watch arc-demo --here
     """
     from rich.live import Live
 
-    from trmctl.jobs import find
     from trmctl.output import console, plain, talk
-    from trmctl.screens.watcher import Watcher, screen
+    from trmctl.screens.watcher import screen
 
-    cluster = where.open()
-    watcher = Watcher(cluster, find(cluster, run), curves)
+    watcher = watch_here(run, runs, curves) if here else watch_there(run, curves, where)
     printer = console()
     try:
         with Live(console=printer, auto_refresh=False, screen=printer.is_terminal) as live:
@@ -48,7 +52,27 @@ def command(run: str, every: float, curves: tuple[str, ...], where: Place) -> in
                     click.echo(plain(seen.line))
                 where.wait(every)
     except KeyboardInterrupt:
-        talk(f"the run goes on; again: trmctl watch {watcher.job.name}")
+        talk(f"the run goes on; again: trmctl watch {run}{' --here' if here else ''}")
         return 130
     talk(seen.line)
-    return seen.state.exit_code if seen.state.finished else 4
+    return seen.exit_code
+
+
+def watch_here(run: str, runs: str, curves: tuple[str, ...]) -> "LocalWatcher":
+    """Return what looks at a run on this machine. StoreError: it is not there."""
+    from pathlib import Path
+
+    from trmctl.runs import find, label
+    from trmctl.screens.watcher import LocalWatcher
+
+    found = find(run, Path(runs))
+    return LocalWatcher(found.root.absolute().parent.parent, label(found), curves)
+
+
+def watch_there(run: str, curves: tuple[str, ...], where: Place) -> "Watcher":
+    """Return what looks at a run in a cluster. ClusterError: it is not there."""
+    from trmctl.jobs import find
+    from trmctl.screens.watcher import Watcher
+
+    cluster = where.open()
+    return Watcher(cluster, find(cluster, run), curves)

@@ -1,13 +1,14 @@
-"""What `trmctl watch` shows: numbers of the pods as they come, drawn over the updates."""
+"""What `trmctl watch` shows: numbers of a run here, or of its pods, as they come, drawn over the updates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trmctl import jobs, progress
 from trmctl.cluster import Cluster
 from trmctl.jobs import Job
-from trmctl.phase import Phase, State
+from trmctl.phase import Phase
 from trmctl.screens.curves import Point, bars, curve
 
 if TYPE_CHECKING:
@@ -31,42 +32,78 @@ LABELS = 10
 class Seen:
     """One look."""
 
-    job: Job
-    state: State
+    name: str
+    phase: str
+    message: str
     over: bool
     """Whether the run is over, or gone."""
+    exit_code: int
+    """What the command ends with, once it is over."""
     step: int
     curves: dict[str, list[Point]]
     step_seconds: dict[int, float]
     """Rank -> seconds of an update."""
+    next: str
+    """What to do where there is nothing to see."""
 
     @property
     def line(self) -> str:
         """It in one line."""
-        parts = [self.job.name, self.state.phase.lower()]
+        parts = [self.name, self.phase]
         parts += [f"update {self.step}"] if self.step else []
         parts += [f"{name} {points[-1][1]:.4g}" for name, points in self.curves.items() if points]
         if self.step_seconds:
             slowest = max(self.step_seconds, key=lambda rank: self.step_seconds[rank])
             parts.append(f"{self.step_seconds[slowest]:.3g} s an update (rank {slowest} is the slowest)")
-        return "  ".join(parts) + (f"  ({self.state.message})" if self.state.message else "")
+        return "  ".join(parts) + (f"  ({self.message})" if self.message else "")
+
+
+def drawn(wanted: Sequence[str]) -> dict[str, str]:
+    """Return names of curves, and the metrics they draw; `wanted` may lack `trm_`; without any the usual ones."""
+    return {name: f"trm_{name.removeprefix('trm_')}" for name in wanted} or USUAL
+
+
+class LocalWatcher:
+    """Watches a run on this machine, through the file it writes."""
+
+    def __init__(self, runs: Path, key: str, wanted: Sequence[str]) -> None:
+        """Begin with the run `key` in the folder of runs; see `drawn` for `wanted`."""
+        from trmctl.dashboard.local import Local
+
+        self._place, self._key, self._drawn = Local(runs), key, drawn(wanted)
+
+    def look(self) -> Seen:
+        """Read what is new."""
+        shown = self._place.show(self._key)
+        if shown is None:
+            return Seen(self._key, "gone", "it was deleted", True, 4, 0, {}, {}, "")
+        curves = {
+            name: [(step, value) for step, _, value in shown.curves.get(metric, ())]
+            for name, metric in self._drawn.items()
+        }
+        pace = shown.curves.get("trm_train_step_seconds", ())
+        over = shown.state in ("trained", "scored", "failed")
+        return Seen(
+            self._key, shown.state, "", over, int(shown.state == "failed"), shown.step, curves,
+            {0: pace[-1][2]} if pace else {}, "nothing has been logged yet",
+        )  # fmt: skip
 
 
 class Watcher:
     """Remembers what was seen."""
 
     def __init__(self, cluster: Cluster, job: Job, wanted: Sequence[str]) -> None:
-        """Begin; `wanted` are metrics, labels as Prometheus writes them, `trm_` may be missing; none: usual ones."""
+        """Begin; see `drawn` for `wanted`, whose labels are as Prometheus writes them."""
         self.job = job
         self._cluster = cluster
-        self._drawn = {name: f"trm_{name.removeprefix('trm_')}" for name in wanted} or USUAL
+        self._drawn = drawn(wanted)
         self._curves: dict[str, list[Point]] = {name: [] for name in self._drawn}
 
     def look(self) -> Seen:
         """Ask job and pods once."""
         job = jobs.again(self._cluster, self.job)
         if job is None:
-            return Seen(self.job, State(Phase.DELETING, message="it was deleted"), True, 0, {}, {})
+            return Seen(self.job.name, str(Phase.DELETING).lower(), "it was deleted", True, 4, 0, {}, {}, "")
         self.job = job
         pods = jobs.pods(self._cluster, job)
         state = job.state(pods)
@@ -78,7 +115,10 @@ class Watcher:
         seconds = {
             rank: one["trm_train_step_seconds"] for rank, one in numbers.items() if "trm_train_step_seconds" in one
         }
-        return Seen(job, state, state.finished, int(step), self._curves, seconds)
+        return Seen(
+            job.name, str(state.phase).lower(), state.message, state.finished, state.exit_code, int(step), self._curves,
+            seconds, f"trmctl why {job.name} says what it waits for",
+        )  # fmt: skip
 
     def _add(self, points: list[Point], step: float, value: float | None) -> None:
         if value is None or value != value or (points and points[-1][0] == step):
@@ -97,17 +137,17 @@ def screen(seen: Seen, width: int, height: int) -> "Group":
 
     from trmctl.output import plain
 
-    drawn = {name: points for name, points in seen.curves.items() if points}
+    curves = {name: points for name, points in seen.curves.items() if points}
     ranks = bars(seen.step_seconds, max(10, width - 30))
-    room = max(3, (height - 6 - min(len(ranks), height // 3)) // max(1, len(drawn)) - 2)
+    room = max(3, (height - 6 - min(len(ranks), height // 3)) // max(1, len(curves)) - 2)
     parts = [Text(plain(seen.line), style="bold")]
-    for name, points in drawn.items():
+    for name, points in curves.items():
         parts.append(Text(f"\n{name}  {points[-1][1]:.4g}", style="cyan"))
         parts += [Text(line) for line in curve(points, max(10, width - LABELS - 2), min(room, 8))]
     if ranks:
         parts.append(Text("\nseconds an update, by rank", style="cyan"))
         shown = ranks if len(ranks) <= height // 3 else sorted(ranks, key=lambda one: -float(one[1]))[: height // 3]
         parts += [Text(f"{rank:>4} {value:>8} {bar}") for rank, value, bar in shown]
-    if not drawn:
-        parts.append(Text(f"\nno numbers yet; trmctl why {seen.job.name} says what it waits for"))
+    if not curves:
+        parts.append(Text(f"\nno numbers yet; {seen.next}"))
     return Group(*parts)

@@ -11,20 +11,90 @@ STEP = "trm-step"
 """Service account of a pipeline's steps that compute: it may only tell Argo what came of them."""
 WORKFLOW = "trm-workflow"
 """Service account of a pipeline's steps that submit a job and follow it."""
+DOCTOR = "trm-doctor"
+"""Service account of `trmctl doctor --in-cluster`: it may look at what a run needs, and change nothing."""
+DEFAULTS, DEFAULTS_KEY = "trm-defaults", "defaults.yaml"
+"""ConfigMap of a namespace, and its key, with what runs there take that do not say it themselves."""
+DEFAULTS_KEYS = {
+    "cluster": (
+        "image",
+        "trmctl_image",
+        "queue",
+        "priority",
+        "service_account",
+        "storage_secret",
+        "image_pull_secrets",
+    ),
+    "storage": ("remote", "endpoint_url", "region", "addressing"),
+}
+"""Section and keys of the run file that a namespace may have defaults for."""
 Rules = tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]
 """API group, resources, verbs."""
 RESULTS: Rules = (("argoproj.io", ("workflowtaskresults",), ("create", "patch")),)
+"""What Argo's own container of every step does."""
 RULES: Rules = (
-    ("kubeflow.org", ("pytorchjobs",), ("create", "get", "list", "watch", "patch", "delete")),
-    ("trainer.kubeflow.org", ("trainjobs",), ("create", "get", "list", "watch", "patch", "delete")),
-    ("", ("configmaps",), ("create", "get", "patch", "delete")),
-    ("", ("pods",), ("create", "get", "list", "watch")),
+    ("kubeflow.org", ("pytorchjobs",), ("create", "get", "delete")),
+    ("trainer.kubeflow.org", ("trainjobs",), ("create", "get", "delete")),
+    ("", ("configmaps",), ("create", "get", "patch")),
+    ("", ("pods",), ("create", "list", "watch")),
     ("", ("pods/log",), ("get",)),
-    ("", ("events",), ("get", "list", "watch")),
-    ("kueue.x-k8s.io", ("workloads", "localqueues"), ("get", "list")),
+    ("", ("events",), ("list",)),
+    ("kueue.x-k8s.io", ("workloads",), ("list",)),
+    ("kueue.x-k8s.io", ("localqueues",), ("get",)),
     *RESULTS,
 )
 """`create pods` is for the dry run that shows whether a pod would be admitted."""
+VIEWER: Rules = (
+    ("kubeflow.org", ("pytorchjobs",), ("get", "list")),
+    ("trainer.kubeflow.org", ("trainjobs",), ("get", "list")),
+    ("argoproj.io", ("workflows", "cronworkflows"), ("get", "list")),
+    ("", ("configmaps",), ("get",)),
+    ("", ("pods",), ("list",)),
+    ("", ("pods/log",), ("get",)),
+    ("", ("events",), ("list",)),
+    ("kueue.x-k8s.io", ("workloads",), ("list",)),
+    ("kueue.x-k8s.io", ("localqueues", "clusterqueues"), ("get",)),
+)
+"""What a person needs to see runs: list, status, logs, watch, why, diff."""
+METRICS: Rules = (("", ("pods/proxy",), ("get",)),)
+"""What a person needs to see curves; it opens every port of every pod in the namespace to GET requests."""
+EDITOR: Rules = (
+    ("kubeflow.org", ("pytorchjobs",), ("create", "get", "list", "patch", "delete")),
+    ("trainer.kubeflow.org", ("trainjobs",), ("create", "get", "list", "patch", "delete")),
+    ("trainer.kubeflow.org", ("clustertrainingruntimes",), ("get",)),
+    ("argoproj.io", ("workflows", "cronworkflows"), ("create", "get", "list", "patch", "delete")),
+    ("argoproj.io", ("workflowtemplates",), ("get",)),
+    ("", ("configmaps",), ("create", "get", "list", "patch", "delete")),
+    ("", ("pods",), ("create", "list", "watch")),
+    ("", ("pods/log",), ("get",)),
+    ("", ("pods/exec",), ("create", "get")),
+    ("", ("events", "resourcequotas"), ("list",)),
+    ("", ("persistentvolumeclaims",), ("get",)),
+    ("kueue.x-k8s.io", ("workloads",), ("list", "patch")),
+    ("kueue.x-k8s.io", ("localqueues", "clusterqueues"), ("get",)),
+    *METRICS,
+)
+"""What a person needs to do everything with runs. `get pods/exec` is how older API servers see a web socket.
+
+`submit` looks whether the Secrets are there that a run names. That right is not in here: it would show their values.
+"""
+LOOKER: Rules = (
+    ("", ("serviceaccounts",), ("get",)),
+    ("argoproj.io", ("workflowtemplates",), ("get",)),
+    ("kueue.x-k8s.io", ("localqueues",), ("list",)),
+    ("monitoring.coreos.com", ("podmonitors",), ("list",)),
+)
+"""What `trmctl doctor --in-cluster` looks at in its namespace."""
+LOOKER_EVERYWHERE: Rules = (
+    ("", ("namespaces",), ("get",)),
+    ("", ("nodes",), ("list",)),
+    ("apps", ("deployments",), ("list",)),
+    ("trainer.kubeflow.org", ("clustertrainingruntimes",), ("get",)),
+    ("monitoring.coreos.com", ("prometheuses",), ("list",)),
+)
+"""What it looks at outside of it; where it may not, it says so and goes on."""
+KUEUE_CONFIG: tuple[str, str] = ("kueue-system", "kueue-manager-config")
+"""Namespace and name of the ConfigMap that says which kinds Kueue looks at."""
 
 
 def base(namespace: str = "default") -> list[dict[str, Any]]:
@@ -36,6 +106,11 @@ def base(namespace: str = "default") -> list[dict[str, Any]]:
     ]
 
 
+def as_rules(rules: Rules) -> list[dict[str, list[str]]]:
+    """Return rules as Kubernetes writes them."""
+    return [{"apiGroups": [api], "resources": list(resources), "verbs": list(verbs)} for api, resources, verbs in rules]
+
+
 def role(name: str, namespace: str, rules: Rules) -> list[dict[str, Any]]:
     """Return a role, and what binds it to the service account of its name."""
     about = {"name": name, "namespace": namespace, "labels": LABELS}
@@ -45,10 +120,7 @@ def role(name: str, namespace: str, rules: Rules) -> list[dict[str, Any]]:
             "apiVersion": f"{group}/v1",
             "kind": "Role",
             "metadata": about,
-            "rules": [
-                {"apiGroups": [api], "resources": list(resources), "verbs": list(verbs)}
-                for api, resources, verbs in rules
-            ],
+            "rules": as_rules(rules),
         },
         {
             "apiVersion": f"{group}/v1",

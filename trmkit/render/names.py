@@ -13,6 +13,8 @@ NAME = f"{DOMAIN}/name"
 """Label: the run file's `name`."""
 ID = f"{DOMAIN}/run-id"
 """Label: the run's id, the last part of its place in a store."""
+OWNER = f"{DOMAIN}/owner"
+"""Label: who the run is for, where the run file says it."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "trmctl"
 """Value of the label `MANAGED_BY`: every object of ours has it."""
@@ -70,8 +72,10 @@ class NamedRun:
     @property
     def labels(self) -> dict[str, str]:
         """Return the labels of every object of the run; ours win over those of the run file."""
+        owner = self.run.cluster.owner
         return {
             **self.run.cluster.labels,
+            **({OWNER: owner} if owner else {}),
             "app.kubernetes.io/name": "trm",
             MANAGED_BY: MANAGER,
             JOB: self.job,

@@ -276,6 +276,9 @@ class ClusterSection(Section):
     stall_minutes: PositiveFloat | None = 30.0
     """No step for so long ends the run's processes, to be started again; null: it may take as long as it takes."""
 
+    owner: LabelValue | None = None
+    """Who the run is for: label `trm.dev/owner` of every object, by which dashboards add up GPU hours."""
+
     labels: dict[LabelKey, LabelValue] = {}
     """Labels put on every object of the run."""
 

@@ -34,7 +34,7 @@ async function refresh() {
     const found = await Promise.all(shown.map((run) =>
       ask(`api/run?source=${encodeURIComponent(run.source)}&key=${encodeURIComponent(run.key)}`)));
     view.data = new Map(found.map((run) => [identity(run), run]));
-    draw();
+    draw({ forced: false });
     say(view.runs.length ? `${view.runs.length} runs; seen ${new Date().toLocaleTimeString()}` : "no runs here yet; trmctl run -c RUN.yaml makes one");
   } catch (error) {
     say(`not refreshed: ${error.message}`, true);
@@ -53,7 +53,9 @@ function choose(run) {
   refresh();
 }
 
-function draw() {
+// What somebody is reading values off stays as it is until they are done, unless they asked for another view.
+function draw({ forced = true } = {}) {
+  if (!forced && document.querySelector("svg.chart:hover, svg.chart:focus")) return;
   const focused = document.activeElement?.dataset?.key;
   const shown = view.chosen.map((one) => view.data.get(one)).filter(Boolean);
   place("runs").replaceChildren(...view.runs.slice(0, 60).map((run) => listed(run)));

@@ -63,7 +63,7 @@ function logTicks(low, high) {
 
 function range(values, log, unit) {
   let low = Math.min(...values), high = Math.max(...values);
-  if (unit === "ratio" && !log) { low = Math.min(0, low); high = high > 0.5 ? Math.max(1, high) : high * 1.15; }
+  if (unit === "ratio" && !log) { low = Math.min(0, low); high = high > 0.5 ? Math.max(1, high) : high * 1.15 || 1; }
   if (low === high) { const room = Math.abs(low) * 0.1 || 1; low -= room; high += room; }
   return [low, high];
 }

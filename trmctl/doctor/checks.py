@@ -1,8 +1,6 @@
 """Everything a run needs of a cluster, looked at one by one. Every check ends in a finding; none is left out unseen."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
 
 from trmctl.cluster import (
     CONFIG_MAP,
@@ -25,19 +23,21 @@ from trmctl.cluster import (
     WORKFLOW_TEMPLATE,
     Cluster,
     Kind,
-    Object,
 )
-from trmkit.errors import ClusterError, ClusterForbiddenError, ClusterRefusedError, ClusterUnreachableError, TrmError
-from trmkit.render.base import TRAINER
+from trmctl.doctor.finding import Finding, State, ok
+from trmctl.doctor.objects import enabled, selects, smallest, usable
+from trmkit.errors import ClusterError, ClusterForbiddenError, ClusterRefusedError, ClusterUnreachableError, SpecError
+from trmkit.render.base import KUEUE_CONFIG, STEP, TRAINER
 from trmkit.render.base import WORKFLOW as WORKFLOW_ACCOUNT
+from trmkit.spec.cluster import ClusterSection
 from trmkit.spec.run import RunFile
+from trmkit.spec.storage import StorageSection
 
-State = Literal["ok", "warning", "failed", "unknown", "not needed"]
 CLOCK_WARNING, CLOCK_FAILURE = 30.0, 300.0
 """Seconds between two clocks: the first confuses ages, the second makes S3 refuse signatures."""
 NEEDED: tuple[tuple[tuple[str, ...], Kind, str], ...] = (
     (("create", "get", "patch", "delete"), CONFIG_MAP, ""),
-    (("get", "list", "watch", "create"), POD, ""),
+    (("list", "watch", "create"), POD, ""),
     (("get",), POD, "log"),
     (("list",), EVENT, ""),
 )
@@ -49,29 +49,25 @@ USEFUL: tuple[tuple[str, Kind, str, str], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What one check found."""
-
-    check: str
-    state: State
-    message: str
-    next: str = ""
+OF_A_PERSON = "this account only looks at the cluster; a person's `trmctl doctor` has it tried"
 
 
 class Doctor:
     """The checks on one cluster, for a run file if there is one."""
 
-    def __init__(self, cluster: Cluster, run: RunFile | None = None) -> None:
-        """Look from `cluster`'s namespace, or the run file's."""
-        self.cluster, self.run = cluster, run
+    def __init__(self, cluster: Cluster, run: RunFile | None = None, *, only_look: bool = False) -> None:
+        """Look from `cluster`'s namespace, or the run file's; `only_look` leaves out what a person's rights decide."""
+        self.cluster, self.run, self.only_look = cluster, run, only_look
         self.namespace = (run.cluster.namespace if run else None) or cluster.namespace
         self.jobs: list[Kind] = []
+        self.store: StorageSection | None = None
+        self.default_queue: str | None = None
+        """Store and queue of runs that name none, once the namespace's defaults were looked at."""
 
     def findings(self) -> Iterator[Finding]:
         """Yield what every check finds. Only a cluster that cannot be reached at all ends it early."""
         checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
-            ("API server", self.api), ("kinds", self.kinds), ("operators", self.operators),
+            ("API server", self.api), ("kinds", self.kinds), ("defaults", self.defaults), ("operators", self.operators),
             ("dry run of a job", self.dry_run), ("rights", self.rights), ("useful rights", self.useful_rights),
             ("PodSecurity", self.pod_security), ("run file", self.of_the_run), ("queue", self.queue),
             ("machines", self.machines), ("priority class", self.priority_class), ("accounts", self.accounts),
@@ -113,6 +109,23 @@ class Doctor:
         if TRAINJOB in self.jobs and not self.cluster.serves(JOBSET):
             yield Finding("", "failed", "TrainJob is served and JobSet, of which it is made, is not", "install JobSet")
 
+    def defaults(self) -> Iterator[Finding]:
+        """Take what the namespace says for runs that do not, as `submit` does, for all checks that follow."""
+        from trmctl.defaults import defaults, place, with_defaults
+
+        try:
+            parts = defaults(self.cluster, self.namespace)
+            keys = sorted(f"{name}.{key}" for name, part in parts.items() for key in part.model_fields_set)
+            if self.run is not None:
+                self.run = with_defaults(self.cluster, self.run, lambda _: None)
+        except SpecError as error:
+            yield Finding("", "failed", error.message, error.next)
+            return
+        stored, asked = parts.get("storage"), parts.get("cluster")
+        self.store = stored if isinstance(stored, StorageSection) else None
+        self.default_queue = asked.queue if isinstance(asked, ClusterSection) else None
+        yield ok(f"{place(self.namespace)}: {', '.join(keys)}") if keys else Finding("", "not needed", "there are none")
+
     def operators(self) -> Iterator[Finding]:
         """See whether the controllers behind the kinds have a pod that is ready."""
         wanted = {"training-operator": PYTORCHJOB, "trainer-controller": TRAINJOB, "workflow-controller": WORKFLOW}
@@ -131,7 +144,9 @@ class Doctor:
 
     def dry_run(self) -> Iterator[Finding]:
         """Have the smallest job of each kind looked at: that proves API, definition, webhook and right at once."""
-        for kind in self.jobs:
+        if self.only_look:
+            yield Finding("", "not needed", OF_A_PERSON)
+        for kind in () if self.only_look else self.jobs:
             try:
                 self.cluster.create(kind, smallest(kind, self.namespace), dry_run=True)
             except ClusterRefusedError as error:  # a TrainJob is, when its runtime is not there
@@ -142,7 +157,10 @@ class Doctor:
 
     def rights(self) -> Iterator[Finding]:
         """Ask for every right that the commands need."""
-        jobs = tuple((("create", "get", "list", "watch", "patch", "delete"), kind, "") for kind in self.jobs)
+        if self.only_look:
+            yield Finding("", "not needed", OF_A_PERSON)
+            return
+        jobs = tuple((("create", "get", "list", "patch", "delete"), kind, "") for kind in self.jobs)
         missing = [
             f"{verb} {kind.plural}{f'/{part}' if part else ''}"
             for verbs, kind, part in (*jobs, *NEEDED)
@@ -156,6 +174,9 @@ class Doctor:
 
     def useful_rights(self) -> Iterator[Finding]:
         """Ask for the rights that commands can do without."""
+        if self.only_look:
+            yield Finding("", "not needed", OF_A_PERSON)
+            return
         for verb, kind, part, use in USEFUL:
             name = f"{verb} {kind.plural}{f'/{part}' if part else ''}"
             if self.cluster.allowed(verb, kind, self.namespace, subresource=part):
@@ -192,7 +213,7 @@ class Doctor:
 
     def queue(self) -> Iterator[Finding]:
         """See whether Kueue looks at the kind of job at all: a queue label that nobody reads is ignored silently."""
-        name = self.run.cluster.queue if self.run else None
+        name = self.run.cluster.queue if self.run else self.default_queue
         if not self.cluster.serves(LOCAL_QUEUE):
             state: State = "failed" if name else "not needed"
             yield Finding("", state, "Kueue is not installed", "leave cluster.queue out" if name else "")
@@ -204,9 +225,9 @@ class Doctor:
             )
         else:
             yield ok(f"queues in {self.namespace}: {', '.join(queues) or 'none'}")
-        config = self.cluster.get(CONFIG_MAP, "kueue-manager-config", "kueue-system")
+        config = self.cluster.get(CONFIG_MAP, KUEUE_CONFIG[1], KUEUE_CONFIG[0])
         if config is None:
-            yield Finding("", "unknown", "Kueue's configuration is not at kueue-system/kueue-manager-config")
+            yield Finding("", "unknown", f"Kueue's configuration is not at {'/'.join(KUEUE_CONFIG)}")
         text = "\n".join((config or {}).get("data", {}).values())
         for kind, framework in ((PYTORCHJOB, "kubeflow.org/pytorchjob"), (TRAINJOB, "trainer.kubeflow.org/trainjob")):
             if kind in self.jobs and config is not None and not enabled(text, framework):
@@ -252,7 +273,7 @@ class Doctor:
                 needed = self.run is not None and self.run.cluster.service_account == name
                 yield Finding(
                     "", "failed" if needed else "warning", f"there is no service account {name}",
-                    "trmctl render --base | kubectl apply -f -",
+                    "install the chart (docs/install.md), or trmctl render --base | kubectl apply -f -",
                 )  # fmt: skip
 
     def runtime(self) -> Iterator[Finding]:
@@ -264,7 +285,7 @@ class Doctor:
             needed = PYTORCHJOB not in self.jobs or (self.run is not None and self.run.cluster.backend == "trainjob")
             yield Finding(
                 "", "failed" if needed else "warning", f"there is no ClusterTrainingRuntime {name}",
-                "trmctl render --runtime | kubectl apply -f -",
+                "trainJob.enabled=true of the chart, or trmctl render --runtime | kubectl apply -f -",
             )  # fmt: skip
         else:
             yield ok(f"ClusterTrainingRuntime {name} is there")
@@ -277,7 +298,12 @@ class Doctor:
         monitors = self.cluster.list(POD_MONITOR, self.namespace)
         servers = self.cluster.list(PROMETHEUS, "*")
         if not monitors:
-            yield Finding("", "warning", f"there is no PodMonitor in {self.namespace}: nothing is scraped")
+            yield Finding(
+                "",
+                "warning",
+                f"there is no PodMonitor in {self.namespace}: nothing is scraped",
+                "monitoring.enabled=true of the chart",
+            )
         for monitor in monitors:
             labels = monitor["metadata"].get("labels") or {}
             takers = [one for one in servers if selects((one.get("spec") or {}).get("podMonitorSelector"), labels)]
@@ -287,7 +313,8 @@ class Doctor:
             else:
                 yield Finding(
                     "", "warning", f"no Prometheus selects PodMonitor {name}",
-                    "give it the labels of spec.podMonitorSelector, often release: <name of the release>",
+                    "give it the labels of spec.podMonitorSelector, often release: <name of the release>;"
+                    " monitoring.podMonitor.labels of the chart",
                 )  # fmt: skip
 
     def argo(self) -> Iterator[Finding]:
@@ -296,103 +323,18 @@ class Doctor:
             yield Finding("", "not needed", "Argo Workflows is not installed; only --pipeline and sweep need it")
             return
         yield ok(f"Workflow {WORKFLOW.api_version} is served")
-        if self.cluster.get(SERVICE_ACCOUNT, WORKFLOW_ACCOUNT, self.namespace) is None:
-            yield Finding(
-                "", "warning", f"there is no service account {WORKFLOW_ACCOUNT}, under which pipelines run",
-                "trmctl render --base | kubectl apply -f -",
-            )  # fmt: skip
-        if not self.cluster.allowed("create", WORKFLOW, self.namespace):
+        for account in (STEP, WORKFLOW_ACCOUNT):
+            if self.cluster.get(SERVICE_ACCOUNT, account, self.namespace) is None:
+                yield Finding(
+                    "", "warning", f"there is no service account {account}, under which pipelines run",
+                    "install the chart (docs/install.md), or trmctl render --base | kubectl apply -f -",
+                )  # fmt: skip
+        if not self.only_look and not self.cluster.allowed("create", WORKFLOW, self.namespace):
             yield Finding("", "warning", "this user may not create workflows")
         if self.cluster.get(WORKFLOW_TEMPLATE, "trm-pipeline", self.namespace) is None:
             yield Finding(
                 "",
                 "warning",
                 "there is no WorkflowTemplate trm-pipeline",
-                "trmctl render --templates | kubectl apply -f -",
+                "pipelines.enabled=true of the chart, or trmctl render --templates | kubectl apply -f -",
             )
-
-
-def ok(message: str) -> Finding:
-    """Return the finding that something is as it should be."""
-    return Finding("", "ok", message)
-
-
-def store_findings(run: RunFile | None) -> Iterator[Finding]:
-    """Write, read and delete an object in the run's store from here, and say how long that took."""
-    import time
-
-    from trmkit.store.layout import PROBES
-    from trmkit.store.open import open_store
-
-    if run is None or run.storage.remote is None:
-        yield Finding(
-            "store", "not needed", "no store is named; -c run.yaml with storage.remote, or --store, has it tried"
-        )
-        return
-    key, content = f"{PROBES}/doctor-{time.time_ns()}", b"trmctl doctor"
-    try:
-        store = open_store(run.storage)
-        marks = [time.monotonic()]
-        store.write(key, content)
-        marks.append(time.monotonic())
-        same = store.read(key) == content
-        marks.append(time.monotonic())
-        store.delete([key])
-        marks.append(time.monotonic())
-    except (TrmError, OSError) as error:
-        message = error.message if isinstance(error, TrmError) else str(error)
-        yield Finding("store", "failed", message, error.next if isinstance(error, TrmError) else "")
-        return
-    took = ", ".join(
-        f"{name} {1000 * (after - before):.0f} ms"
-        for name, before, after in zip(("put", "get", "delete"), marks, marks[1:], strict=False)
-    )
-    if same:
-        yield Finding("store", "ok", f"{store.url}, from this machine: {took}")
-    else:
-        yield Finding("store", "failed", f"{store.url}: what was read is not what was written", "see its checksums")
-
-
-def smallest(kind: Kind, namespace: str) -> Object:
-    """Return the smallest job of a kind that its webhook takes; it is never made."""
-    about = {"name": "trmctl-doctor", "namespace": namespace}
-    if kind == TRAINJOB:
-        spec: dict[str, Any] = {"runtimeRef": {"name": "trm"}, "trainer": {"numNodes": 1}}
-    else:
-        pod = {"spec": {"containers": [{"name": "pytorch", "image": "trm"}]}}
-        spec = {"pytorchReplicaSpecs": {"Worker": {"replicas": 1, "restartPolicy": "ExitCode", "template": pod}}}
-    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": about, "spec": spec}
-
-
-def usable(node: Object) -> bool:
-    """Say whether a machine takes new pods."""
-    conditions = (node.get("status") or {}).get("conditions") or ()
-    ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
-    return ready and not (node.get("spec") or {}).get("unschedulable")
-
-
-def enabled(text: str, framework: str) -> bool:
-    """Say whether Kueue's configuration enables a framework."""
-    import yaml
-
-    try:
-        found = [one for one in yaml.safe_load_all(text) if isinstance(one, dict)]
-    except yaml.YAMLError:
-        return False
-    return any(framework in ((one.get("integrations") or {}).get("frameworks") or ()) for one in found)
-
-
-def selects(selector: Any, labels: dict[str, str]) -> bool:
-    """Say whether a label selector takes these labels; none at all takes nothing, an empty one everything."""
-    if selector is None:
-        return False
-    expressions = selector.get("matchExpressions") or ()
-    return all(labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items()) and all(
-        {
-            "In": labels.get(one["key"]) in (one.get("values") or ()),
-            "NotIn": labels.get(one["key"]) not in (one.get("values") or ()),
-            "Exists": one["key"] in labels,
-            "DoesNotExist": one["key"] not in labels,
-        }.get(one["operator"], False)
-        for one in expressions
-    )

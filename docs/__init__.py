@@ -1,0 +1,1 @@
+"""What a user reads, and what writes the generated part of it."""

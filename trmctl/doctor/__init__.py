@@ -1,0 +1,1 @@
+"""Everything a run needs of a cluster, looked at one by one."""
