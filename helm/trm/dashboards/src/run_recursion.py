@@ -36,7 +36,7 @@ def add_depth(board: Board) -> None:
         ),
     )
     cells = bars(
-        "Token accuracy after each supervision step",
+        "Cells right after each supervision step",
         "The same for single cells: the answer is refined even where no row is wholly right yet.",
         "percentunit",
         Ask(
