@@ -199,19 +199,30 @@ def build(options: argparse.Namespace) -> int:
     return 0
 
 
-def together(run: RunFile, directory: RunDirectory, work: "Callable[[World, Exporter], object]") -> int:
-    """Do `work` on all processes of this run, and serve its metrics; return the exit code."""
+def together(run: RunFile, work: "Callable[[World], object]") -> int:
+    """Do `work` on all processes of this run; return the exit code."""
     from trainer import dist
-    from trainer.serving import serving
 
     try:
-        gpus = run.cluster.gpus_per_node if in_cluster() else 0
-        with dist.world(run.train, gpus) as world, serving(run, directory, world) as exporter:
-            work(world, exporter)
+        with dist.world(run.train, run.cluster.gpus_per_node if in_cluster() else 0) as world:
+            work(world)
     except dist.Stopped as stopped:
         last_words(stopped.exit_code, "Preempted", str(stopped))
         return stopped.exit_code
     return 0
+
+
+def served(
+    run: RunFile, directory: RunDirectory, work: "Callable[[World, Exporter], object]"
+) -> "Callable[[World], object]":
+    """Return `work` with the run's metrics served meanwhile."""
+    from trainer.serving import serving
+
+    def work_and_serve(world: "World") -> None:
+        with serving(run, directory, world) as exporter:
+            work(world, exporter)
+
+    return work_and_serve
 
 
 def train(options: argparse.Namespace) -> int:
@@ -219,7 +230,7 @@ def train(options: argparse.Namespace) -> int:
     from trainer.train import train as train_run
 
     run, directory = open_run(options)
-    return together(run, directory, lambda world, exporter: train_run(run, directory, world, exporter))
+    return together(run, served(run, directory, lambda world, exporter: train_run(run, directory, world, exporter)))
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -229,9 +240,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
     run, directory = open_run(options)
     part = Part(options.sample, options.tasks)
-    return together(
-        run, directory, lambda world, exporter: evaluate_run(run, directory, world, options.checkpoint, part, exporter)
-    )  # fmt: skip
+    return together(run, lambda world: evaluate_run(run, directory, world, options.checkpoint, part))
 
 
 def run_stages(options: argparse.Namespace) -> int:
@@ -239,9 +248,10 @@ def run_stages(options: argparse.Namespace) -> int:
     from trainer.stages import run_stages as run_all
 
     run, directory = open_run(options)
+    stages = options.stages
     return together(
-        run, directory, lambda world, exporter: run_all(run, directory, world, options.stages, exporter)
-    )  # fmt: skip
+        run, served(run, directory, lambda world, exporter: run_all(run, directory, world, stages, exporter))
+    )
 
 
 def report(options: argparse.Namespace) -> int:

@@ -73,7 +73,7 @@ class TrainState:
         self.seconds = 0.0
         self.evaluated = 0
         self.best: dict[str, Any] | None = None
-        self.clock = Clock(world.device)
+        self.clock = Clock.of(world.device)
         self.row_flops = 0
         """Operations of one supervised step of a row; 0: nobody has counted them."""
         share = run.train.batch_size // world.size
