@@ -37,14 +37,14 @@ tools: setup  ## Install the programs that tests start beside Python's (as root 
 
 test: tools  ## Run the tests
 	@$(if $(VECTORS),echo "with the reference vectors in $(VECTORS)",echo "without reference vectors: there is no ../shared/vectors")
-	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(if $(CRDS),TRM_CRDS=$(abspath $(CRDS))) $(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(if $(CRDS),TRM_CRDS=$(abspath $(CRDS))) $(BIN)/python -m pytest -q -n 2
 
 $(CHECKOV):
 	$(PYTHON) -m venv .venv-checkov && .venv-checkov/bin/python -m pip install -qq --disable-pip-version-check checkov==3.3.30
 
 test-full: tools $(CHECKOV)  ## Run the tests and the long batteries
 	@$(if $(VECTORS),echo "with the reference vectors in $(VECTORS)",echo "without reference vectors: there is no ../shared/vectors")
-	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(if $(CRDS),TRM_CRDS=$(abspath $(CRDS))) TRM_CHECKOV=$(abspath $(CHECKOV)) $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m 'not cluster and not image'
+	$(if $(VECTORS),TRM_VECTORS=$(abspath $(VECTORS))) $(if $(CRDS),TRM_CRDS=$(abspath $(CRDS))) TRM_CHECKOV=$(abspath $(CHECKOV)) $(BIN)/python -m pytest -q -n 2 -m 'not cluster and not image'
 
 test-cluster: setup  ## Run the suite for a real cluster; KUBECONFIG and TRM_TEST_IMAGE say which (docs/testing-on-a-cluster.md)
 	@test -n "$(KUBECONFIG)" || test -f /var/run/secrets/kubernetes.io/serviceaccount/token || { echo "KUBECONFIG is not set: the kubeconfig of a cluster to test on (docs/testing-on-a-cluster.md)" >&2; exit 1; }

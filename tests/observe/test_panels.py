@@ -5,13 +5,11 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
-from tests.helm.boards import BOARDS, need, queries
+from tests.helm.boards import BOARDS, need, panels, queries
 from tests.observe.fleet import NAMESPACE, Fleet
+from tools.draw_dashboard import Drawer, page
 from tools.panels import Query, Series, called, filled
 
-pytestmark = pytest.mark.xdist_group("fleet")
 ALL = queries()
 FAULTS = {"Restart", "Alert"}
 """Marks that a healthy run does not have."""
@@ -42,30 +40,42 @@ def has_numbers(found: list[Series]) -> bool:
     return any(math.isfinite(value) for series in found for _, value in series.points)
 
 
-@pytest.mark.parametrize("query", ALL, ids=str)
-def test_a_panel_has_data(fleet: Fleet, query: Query) -> None:
-    assert has_numbers(asked(fleet, query)), query.expr
+def test_two_real_runs_answer_every_query_and_alarm_as_they_should(fleet: Fleet) -> None:
+    """One test, not one for each query: several processes that test would each have to train the two runs."""
+    every_panel_has_data(fleet)
+    every_panel_of_one_healthy_run_has_data(fleet)
+    the_variables_find_both_runs(fleet)
+    legends_name_what_they_show(fleet)
+    alerts_fire_for_the_run_that_broke_and_for_no_other(fleet)
+    the_joins_find_whose_gpus_they_are_wherever_prometheus_put_the_pod(fleet)
+    prometheus_itself_finds_nothing_wrong(fleet)
+    the_picture_has_every_panel(fleet)
 
 
-@pytest.mark.parametrize("query", [query for query in ALL if query.board == "run"], ids=str)
-def test_a_panel_of_one_healthy_run_has_data(fleet: Fleet, query: Query) -> None:
-    found = asked(fleet, query, fleet.healthy.job)
-    assert has_numbers(found) == (query.panel not in FAULTS), query.expr
-    assert {series.labels.get("run", fleet.healthy.job) for series in found} <= {fleet.healthy.job}
+def every_panel_has_data(fleet: Fleet) -> None:
+    assert [f"{query}: {query.expr}" for query in ALL if not has_numbers(asked(fleet, query))] == []
 
 
-@pytest.mark.parametrize("board", BOARDS)
-def test_the_variables_find_both_runs(fleet: Fleet, board: str) -> None:
-    found = {}
-    for variable in BOARDS[board]["templating"]["list"]:
-        if variable["type"] == "query":
-            text = filled(variable["query"]["query"], {"namespace": ".+"})
-            selector, label = text.removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
-            found[variable["name"]] = fleet.prometheus.values(label, selector)
-    assert found == {"namespace": [NAMESPACE], "run": sorted([fleet.faulty.job, fleet.healthy.job])}
+def every_panel_of_one_healthy_run_has_data(fleet: Fleet) -> None:
+    """Only marks of what did not happen to it are missing, and nothing is of the other run."""
+    job = fleet.healthy.job
+    found = [(query, asked(fleet, query, job)) for query in ALL if query.board == "run"]
+    assert {query.panel for query, answer in found if not has_numbers(answer)} == FAULTS
+    assert {series.labels.get("run", job) for _, answer in found for series in answer} == {job}
 
 
-def test_legends_name_what_they_show(fleet: Fleet) -> None:
+def the_variables_find_both_runs(fleet: Fleet) -> None:
+    for board in BOARDS:
+        found = {}
+        for variable in BOARDS[board]["templating"]["list"]:
+            if variable["type"] == "query":
+                text = filled(variable["query"]["query"], {"namespace": ".+"})
+                selector, label = text.removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
+                found[variable["name"]] = fleet.prometheus.values(label, selector)
+        assert found == {"namespace": [NAMESPACE], "run": sorted([fleet.faulty.job, fleet.healthy.job])}
+
+
+def legends_name_what_they_show(fleet: Fleet) -> None:
     for query in ALL:
         if query.panel in FAULTS or "{{" not in query.legend:
             continue
@@ -73,14 +83,14 @@ def test_legends_name_what_they_show(fleet: Fleet) -> None:
             assert called(query.legend, series.labels), f"{query}: {series.labels}"
 
 
-def test_alerts_fire_for_the_run_that_broke_and_for_no_other(fleet: Fleet) -> None:
+def alerts_fire_for_the_run_that_broke_and_for_no_other(fleet: Fleet) -> None:
     firing = fleet.prometheus.instant('ALERTS{alertstate="firing"}', time.time())
     assert {(series.labels["alertname"], series.labels["run"]) for series in firing} == {
         ("TrmLossNotFinite", fleet.faulty.job)
     }
 
 
-def test_the_joins_find_whose_gpus_they_are_wherever_prometheus_put_the_pod(fleet: Fleet) -> None:
+def the_joins_find_whose_gpus_they_are_wherever_prometheus_put_the_pod(fleet: Fleet) -> None:
     found = fleet.prometheus.instant("gpu:trm_run:info", time.time())
     assert sorted((series.labels["run"], series.labels["pod"]) for series in found) == sorted(
         [(fleet.healthy.job, f"{fleet.healthy.job}-worker-1")] * 2
@@ -88,7 +98,7 @@ def test_the_joins_find_whose_gpus_they_are_wherever_prometheus_put_the_pod(flee
     )
 
 
-def test_prometheus_itself_finds_nothing_wrong(fleet: Fleet) -> None:
+def prometheus_itself_finds_nothing_wrong(fleet: Fleet) -> None:
     command = [need("promtool", "prometheus"), "check", "config", str(fleet.folder / "prometheus.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -97,3 +107,15 @@ def test_prometheus_itself_finds_nothing_wrong(fleet: Fleet) -> None:
     complaints = Path(fleet.folder / "prometheus.log").read_text()
     assert "many-to-many" not in complaints
     assert "Error on ingesting" not in complaints
+
+
+def the_picture_has_every_panel(fleet: Fleet) -> None:
+    drawer = Drawer(fleet.prometheus, fleet.began, time.time(), {"namespace": ".+", "run": ".+"})
+    for name, board in BOARDS.items():
+        text, height = page(drawer, board, [], [fleet.healthy.job])
+        titles = [filled(panel["title"], {"run": fleet.healthy.job}) for panel in panels(name)]
+        assert [title for title in titles if f"<h3>{title}</h3>" not in text] == []
+        assert "Not a Grafana screenshot" in text
+        assert text.count("<svg") > 5
+        assert "nan," not in text
+        assert height > 1000
