@@ -56,7 +56,7 @@ lint: setup  ## Check style, types, imports, sizes and generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python tools/check_sizes.py $(PACKAGES) tests tools docs benchmarks
+	$(BIN)/python tools/check_sizes.py $(PACKAGES) tests tools docs benchmarks helm
 	$(BIN)/python -m docs.generate --check
 	$(BIN)/hadolint Dockerfile
 

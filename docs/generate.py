@@ -9,6 +9,7 @@ import click
 
 from docs import chart
 from docs.metrics import metrics_page
+from helm.trm.dashboards.src.build import dashboards
 from trmctl.cli import COMMANDS, cli
 from trmkit.render.base import base
 from trmkit.render.objects import render
@@ -54,6 +55,7 @@ def generated() -> Iterator[tuple[str, str]]:
         yield f"trmctl/templates/{path.name}", path.read_text(encoding="utf-8")
     yield from manifests()
     yield from chart.generated(ROOT)
+    yield from dashboards()
 
 
 def manifests() -> Iterator[tuple[str, str]]:

@@ -159,6 +159,9 @@ def test_the_dashboards_and_rules_of_the_chart_are_all_rendered() -> None:
     dashboards = {f"trm-dashboard-{path.stem}" for path in (CHART / "dashboards").glob("*.json")}
     assert {name for name in names(objects, "ConfigMap") if name.startswith("trm-dashboard-")} == dashboards
     assert names(objects, "PrometheusRule") == {f"trm-{path.stem}" for path in (CHART / "rules").glob("*.yaml")}
+    alerts = one(objects, "PrometheusRule", "trm-alerts")["spec"]["groups"][0]["rules"]
+    pages = {ROOT / rule["annotations"]["runbook_url"] for rule in alerts}
+    assert all(page.is_file() for page in pages)
     for name in dashboards:
         found = one(objects, "ConfigMap", name)
         assert len(json.dumps(found)) < 1_000_000, "a ConfigMap holds 1 MiB"

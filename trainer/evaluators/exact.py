@@ -113,8 +113,8 @@ def log_line(found: dict[str, Any]) -> dict[str, Any]:
     for entry in found["calibration"]["bins"]:
         bins[entry["bin"]] = entry
     return line | {
-        f"q_halt_{name}": [entry.get(key) for entry in bins]
-        for name, key in (("predicted", "predicted"), ("observed", "observed"), ("rows", "count"))
+        f"q_halt_{name}": [entry.get(key, empty) for entry in bins]
+        for name, key, empty in (("predicted", "predicted", None), ("observed", "observed", None), ("rows", "count", 0))
     }
 
 
