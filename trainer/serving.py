@@ -53,7 +53,7 @@ def serving(run: RunFile, directory: RunDirectory, world: World) -> Iterator[Exp
     try:
         yield exporter
         exporter.state("finished")
-        seconds = linger_seconds(log) if exporter.used else 0.0
+        seconds = linger_seconds(log) if world.largest(int(exporter.used)) else 0.0
         if gateway is not None and seconds:
             gateway.push(exporter)
         linger(seconds)
@@ -111,7 +111,10 @@ def linger_seconds(log: Logging) -> float:
 
 
 def linger(seconds: float) -> None:
-    """Stay, but no longer than until somebody asks to leave: everything is done, so that is no reason to fail."""
+    """Stay, but no longer than until somebody asks to leave: everything is done, so that is no reason to fail.
+
+    All processes do, those that serve nothing too: one that left alone would take the others for lost.
+    """
     if not seconds:
         return
     HEART.rest()
