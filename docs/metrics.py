@@ -22,8 +22,9 @@ One JSON object a line, with `kind`, `step`, `time` (seconds since 1970) and the
 repeated after a restart are dropped, so the file tells each update once. Of metrics of a *machine* it has those of the
 first. A counter's value in a line is what came on top since the line before. Values by supervision step or by tenth are
 lists; a tenth without rows is null. Kinds: `run` (a start), `train`, `eval` (an evaluation during training),
-`checkpoint`, `store`, `stopped` (a gradient was not finite). Lines of `train` also have each part of the model's loss
-by its own name, `rows_per_second` and `seconds` (of training so far), those of `eval` the mean number of `steps`.
+`checkpoint`, `checkpoint_failed`, `store`, `stopped` (a gradient was not finite). Lines of `train` also have each part
+of the model's loss by its own name, `rows_per_second` and `seconds` (of training so far), those of `eval` the mean
+number of `steps`.
 What the table calls `test` stands in `eval.json`.
 """
 

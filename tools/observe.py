@@ -65,7 +65,13 @@ def train(config: str, port: int, more: list[str], overrides: list[str]) -> int:
     ]  # fmt: skip
     command = [sys.executable, "-m", "trmctl", "run", "-c", config, *(part for key in keys for part in ("--set", key))]
     say(f"$ trmctl {' '.join(command[3:])}")
-    return subprocess.run(command, check=False).returncode
+    process = subprocess.Popen(command)  # Ctrl-C reaches it, too: it saves, and is waited for
+    try:
+        return process.wait()
+    except (KeyboardInterrupt, SystemExit):
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        raise
 
 
 @contextmanager

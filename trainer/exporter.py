@@ -11,11 +11,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from trainer import memory
+from trainer.agency import in_cluster
 from trmkit.errors import SpecError, TrainError
 from trmkit.metrics import MOST_DEPTHS, PHASES, STATES, TABLE, Metric, Source, Where, exported
 from trmkit.spec.train import Logging
@@ -114,8 +115,9 @@ class Exporter:
 
     def state(self, word: str) -> None:
         """Say what the run is doing, one of `trmkit.metrics.STATES`."""
-        for state in STATES:
-            self.set("trm_run_state", float(state == word), state=state)
+        if "trm_run_state" in self._known:
+            with self._lock:  # so that who looks finds exactly one of them
+                self._values["trm_run_state"] = {(state,): float(state == word) for state in STATES}
 
     def beat(self) -> None:
         """Say that an update was made."""
@@ -146,15 +148,24 @@ class Exporter:
         """Return nothing: which metrics there are is known when they have values."""
         return ()
 
-    def serve(self, options: Logging, port: int) -> None:
+    def serve(self, place: "Place") -> None:
         """Open the endpoint. TrainError: the port is taken, or the address is not this machine's."""
-        self.server = Server(self, options.prometheus_address, port, options.prometheus_path)
+        self.server = Server(self, place)
 
     def close(self) -> None:
         """Close the endpoint."""
         if self.server is not None:
             self.server.close()
             self.server = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where metrics are served."""
+
+    address: str
+    port: int
+    path: str
 
 
 SILENT = Exporter()
@@ -176,10 +187,11 @@ def spread(label: str, values: Iterable[float | None]) -> list[tuple[str, float 
 class Server:
     """An HTTP server in a thread."""
 
-    def __init__(self, exporter: Exporter, address: str, port: int, path: str) -> None:
+    def __init__(self, exporter: Exporter, place: Place) -> None:
         """Listen. TrainError: the port is taken, or the address is not this machine's."""
         from prometheus_client import CollectorRegistry, MetricsHandler, disable_created_metrics
 
+        self.place = place
         disable_created_metrics()  # type: ignore[no-untyped-call]
         registry = CollectorRegistry()
         registry.register(exporter)
@@ -188,20 +200,19 @@ class Server:
             timeout = HELD_SECONDS
 
             def do_GET(self) -> None:  # noqa: N802 - http.server's name
-                if urlsplit(self.path).path != path:
-                    self.send_error(404, f"metrics are at {path}")
+                if self.path.partition("?")[0] != place.path:
+                    self.send_error(404, f"metrics are at {place.path}")
                     return
                 with_quiet_leave(super().do_GET)
 
         Handler.registry = registry
         try:
-            self._server = listen(address, port, Handler)
+            self._server = listen(place.address, place.port, Handler)
         except OSError as error:
             raise TrainError(
-                f"the metrics port {port} cannot be opened on {address}: {error.strerror}",
+                f"the metrics port {place.port} cannot be opened on {place.address}: {error.strerror}",
                 next=f"choose another train.log.prometheus_port (or {PORT}), or end what listens there",
             ) from error
-        self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
         self._thread.start()
 
@@ -250,11 +261,16 @@ def listen(address: str, port: int, handler: Any) -> ThreadingHTTPServer:
     return _Listening(("0.0.0.0", port), handler)
 
 
-def port_of(options: Logging) -> int | None:
-    """Return the port that the run file names, or else the environment. SpecError: what that says is none."""
-    text = os.environ.get(PORT)
-    if options.prometheus_port is not None or not text:
-        return options.prometheus_port
-    if not text.isdigit() or not 0 < int(text) < 65_536:
+def place_of(options: Logging) -> Place | None:
+    """Return where this run's metrics are served; None: nowhere. SpecError: the environment names a port that is none.
+
+    The run file says it, and the environment where that names no port. In a cluster the environment alone does: those
+    who scrape there have not read the run file.
+    """
+    text = os.environ.get(PORT, "")
+    if text and (not text.isdigit() or not 0 < int(text) < 65_536):
         raise SpecError(f"{PORT}={text!r} is not a port", next="set it to a number from 1 to 65535")
-    return int(text)
+    if text and in_cluster():
+        return Place("::", int(text), "/metrics")
+    port = options.prometheus_port or (int(text) if text else None)
+    return None if port is None else Place(options.prometheus_address, port, options.prometheus_path)

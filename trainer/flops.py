@@ -4,10 +4,13 @@ A multiply-add is two operations. The utilisation made of both is that of PaLM's
 the operations counted in a trace rather than estimated from the number of weights, which recursion uses many times.
 """
 
+import re
 import time
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainer.models import TrainableModel
@@ -16,8 +19,8 @@ from trainer.models.base import Batch
 from trmkit.spec.model import ModelSection
 
 PEAK_TFLOPS = {
-    "T4": 65, "V100": 125, "L4": 121, "A10G": 125, "A100": 312, "L40S": 362, "RTX4090": 165, "RTX5090": 210,
-    "H100": 989, "H200": 989, "B200": 2250, "MI300X": 1307,
+    "T4": 65, "V100": 125, "L4": 121, "A10": 125, "A10G": 125, "A100": 312, "L40": 181, "L40S": 362, "RTX4090": 165,
+    "RTX5090": 210, "H100": 989, "H100PCIE": 756, "H100NVL": 835, "H200": 989, "B200": 2250, "MI300X": 1307,
 }  # fmt: skip
 """Dense 16-bit peak by the makers' data sheets, in 10^12 operations per second."""
 SIDE, TRIES = 512, 20
@@ -54,18 +57,32 @@ def blank_batch(cells: int, rows: int) -> Batch:
 def peak(device: torch.device) -> tuple[float, str]:
     """Return the operations a second that `device` could do at best, and where that is from: `datasheet`, `measured`.
 
-    A GPU that is not in the list, and a CPU, multiply matrices of the type they train in.
+    The peak of 16-bit numbers, but on a CPU. What the list does not have multiplies matrices; 0: it cannot.
     """
     if device.type == "cuda":
-        name = torch.cuda.get_device_name(device).upper().replace(" ", "").replace("-", "")
-        known = [peak for part, peak in PEAK_TFLOPS.items() if part in name]
-        if known:
-            return max(known) * 1e12, "datasheet"
-    kind, side = (torch.float32, SIDE) if device.type == "cpu" else (torch.bfloat16, 8 * SIDE)
-    matrix = torch.ones(side, side, dtype=kind, device=device)
-    best = 0.0
-    for _ in range(TRIES):
-        started = time.perf_counter()
-        (matrix @ matrix)[0, 0].item()
-        best = max(best, 2 * side**3 / (time.perf_counter() - started))
-    return best, "measured"
+        known = datasheet(torch.cuda.get_device_name(device))
+        if known is not None:
+            return known, "datasheet"
+    kinds = (torch.float32,) if device.type == "cpu" else (torch.bfloat16, torch.float32)
+    side = SIDE if device.type == "cpu" else 8 * SIDE
+    for kind in kinds:
+        try:
+            matrix = torch.ones(side, side, dtype=kind, device=device)
+            return max(_rate(matrix) for _ in range(TRIES)), "measured"
+        except (RuntimeError, TypeError):  # a device that does not know the type, or has no room: no reason to fail
+            continue
+    return 0.0, "measured"
+
+
+def datasheet(name: str) -> float | None:
+    """Return the peak of the GPU that calls itself `name`; None: it is not in the list, or only a part of a GPU."""
+    words = re.findall(r"[A-Z0-9]+", name.upper())
+    said = {*words, *(first + second for first, second in pairwise(words))}
+    known = [part for part in said if part in PEAK_TFLOPS]
+    return None if not known or "MIG" in words else PEAK_TFLOPS[max(known, key=len)] * 1e12
+
+
+def _rate(matrix: Tensor) -> float:
+    started = time.perf_counter()
+    (matrix @ matrix)[0, 0].item()
+    return float(2 * len(matrix) ** 3 / (time.perf_counter() - started))

@@ -91,7 +91,8 @@ class Meter:
             return done
         operations = state.row_flops * rows
         best, _ = flops.peak(world.device)
-        return {**done, "flops": operations, "mfu": operations / (seconds * best * world.size)}
+        mfu = {"mfu": operations / (seconds * best * world.size)} if best else {}
+        return {**done, "flops": operations, **mfu}
 
     def _progress(self) -> dict[str, float]:
         state, now = self._state, time.monotonic()

@@ -92,8 +92,8 @@ class JsonLines:
     """`metrics.jsonl`: one object per line, each with `kind`, `step`, its numbers, and `time` in seconds since 1970."""
 
     def __init__(self, path: Path, step: int) -> None:
-        """Append to `path`, without the lines after update `step` and without a half-written last one."""
-        kept = [line for line in read_lines(path) if line["step"] <= step]
+        """Append to `path`, without a half-written last line, and of those after update `step` the starts alone."""
+        kept = [line for line in read_lines(path) if line["step"] <= step or line["kind"] == "run"]
         write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a")
 

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,10 @@ from trainer import flops, memory
 from trainer.agency import HEART, JOB, in_cluster
 from trainer.dist import Stopped, World
 from trainer.environment import origin
-from trainer.exporter import SILENT, Exporter, port_of
-from trainer.metrics import attempt_number
+from trainer.exporter import SILENT, Exporter, place_of
+from trainer.peers import is_unreachable
 from trainer.progress import say
-from trmkit.errors import TrainError
+from trmkit.errors import TrmError
 from trmkit.spec.run import RunFile
 from trmkit.spec.train import Logging
 from trmkit.store.layout import RunDirectory, store_key
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 LINGER_SECONDS = 30.0
 """Twice the usual time between two scrapes."""
 PUSH_SECONDS = 10.0
+NAMESPACE = "TRM_NAMESPACE"
+"""Variable with the namespace, in a cluster: two of them may have runs of the same name."""
 GROUP = "trm"
 """The `job` under which a Pushgateway keeps summaries."""
 SUMMARY = (
@@ -52,48 +55,54 @@ def serving(run: RunFile, directory: RunDirectory, world: World) -> Iterator[Exp
         gateway.delete()
     try:
         yield exporter
-        exporter.state("finished")
-        seconds = linger_seconds(log) if world.largest(int(exporter.used)) else 0.0
-        if gateway is not None and seconds:
-            gateway.push(exporter)
-        linger(seconds)
+        with unhurried() as enough:
+            exporter.state("finished")
+            seconds = linger_seconds(log) if world.largest(int(exporter.used)) else 0.0
+            if gateway is not None and seconds:
+                gateway.push(exporter)
+            enough.wait(seconds)
         if gateway is not None:
             gateway.delete()
-    except TrainError:
-        exporter.state("failed")
-        if gateway is not None:
-            gateway.push(exporter)
-        linger(linger_seconds(log))
-        raise
     except BaseException as error:
-        if not isinstance(error, Stopped):
+        if not isinstance(error, Stopped) and not is_final(error):
             exporter.state("failed")
+        if is_final(error):
+            with unhurried() as enough:
+                exporter.state("failed")
+                if gateway is not None:
+                    gateway.push(exporter)
+                enough.wait(linger_seconds(log))
         raise
     finally:
         exporter.close()
 
 
+def is_final(error: BaseException) -> bool:
+    """Say whether the run ends by this error and somebody should see it; what is tried again at once does not wait."""
+    again = isinstance(error, TrmError | OSError) and in_cluster() and is_unreachable(error)
+    return isinstance(error, TrmError) and error.exit_code == 1 and not again
+
+
 def opened(run: RunFile, directory: RunDirectory, world: World) -> Exporter:
     """Return the exporter of this process, which serves if a port is named and it is the first of its machine."""
-    port = port_of(run.train.log)
-    wanted = port is not None or (world.first and run.train.log.pushgateway is not None)
+    place = place_of(run.train.log)
+    wanted = place is not None or (world.first and run.train.log.pushgateway is not None)
     if world.local_rank or not wanted:
         return SILENT
     exporter = Exporter("first" if world.first else "machine")
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     exporter.info(family=run.model.family, store=_store(run, directory), **origin())
     exporter.state("starting")
-    exporter.add("trm_run_attempts_total", attempt_number(directory))
     exporter.add("trm_train_nonfinite_total", 0)
     exporter.add("trm_checkpoint_failures_total", 0)
     best, basis = flops.peak(world.device)
-    exporter.set("trm_machine_peak_flops", best * processes, basis=basis)
+    exporter.set("trm_machine_peak_flops", best * processes if best else None, basis=basis)
     exporter.set("trm_machine_gpus", processes if world.device.type == "cuda" else 0)
     exporter.set("trm_memory_limit_bytes", memory.limit())
     if world.device.type == "cuda":
         exporter.set("trm_gpu_memory_limit_bytes", torch.cuda.get_device_properties(world.device).total_memory)
-    if port is not None:
-        exporter.serve(run.train.log, port)
+    if place is not None:
+        exporter.serve(place)
     return exporter
 
 
@@ -106,17 +115,17 @@ def linger_seconds(log: Logging) -> float:
     """Return how long the endpoint stays after the end."""
     if log.linger_seconds is not None:
         return log.linger_seconds
-    served = port_of(log) is not None
+    served = place_of(log) is not None
     return LINGER_SECONDS if (in_cluster() and served) or log.pushgateway is not None else 0.0
 
 
-def linger(seconds: float) -> None:
-    """Stay, but no longer than until somebody asks to leave: everything is done, so that is no reason to fail.
+@contextmanager
+def unhurried() -> Iterator[threading.Event]:
+    """Take being asked to leave, in a `with` block at the end, as word that it was long enough: yield what that sets.
 
-    All processes do, those that serve nothing too: one that left alone would take the others for lost.
+    The work is done, so it is no reason to fail. All processes do so, those that serve nothing too: one that left alone
+    would take the others for lost.
     """
-    if not seconds:
-        return
     HEART.rest()
     enough = threading.Event()
 
@@ -125,7 +134,7 @@ def linger(seconds: float) -> None:
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        enough.wait(seconds)
+        yield enough
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -137,7 +146,8 @@ class Gateway:
     def __init__(self, run: RunFile, directory: RunDirectory) -> None:
         self._address = run.train.log.pushgateway or ""
         job = os.environ.get(JOB) or f"{run.name}-{directory.root.name}"
-        self._group = {"run": job}
+        namespace = os.environ.get(NAMESPACE)
+        self._group = {"run": job, **({"namespace": namespace} if namespace else {})}
 
     def push(self, exporter: Exporter) -> None:
         """Put the summary there, in place of what was there."""
@@ -156,7 +166,7 @@ class Gateway:
     def _try(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             say(f"the Pushgateway {self._address} does not take the summary: {error}; the run is not touched by that")
 
 

@@ -136,7 +136,7 @@ class Session:
         self.scores: dict[str, float] = {}
         self.saved = state.step
         self.saved_at = time.monotonic()
-        self.meter = Meter(state)
+        self.meter: Meter
         self.log: MetricsLog = MetricsLog(exporter)
         self.progress = TrainingProgress(state.total, state.step, visible=state.world.first)
 
@@ -163,6 +163,7 @@ class Session:
             weights = sum(p.numel() for p in state.model.parameters())
             line = {"attempt": attempt_number(self.directory), "parameters": weights, "processes": state.world.size}
             self.log.write("run", state.step, line)
+        self.meter = Meter(state)
         state.clock.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -291,7 +292,7 @@ class Session:
             origin, state = self._origin(), self.state.capture()
             folder = checkpoint.save(root, self.state.step, *state, world, origin, self.machines)
         except CheckpointError:
-            self.log.write("checkpoint", self.saved, {"failures": 1})
+            self.log.write("checkpoint_failed", self.state.step, {"failures": 1})
             raise
         keep, held = self.state.run.train.checkpoint, self.remote.held() if self.remote is not None else set()
         if world.first:

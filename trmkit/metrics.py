@@ -160,7 +160,8 @@ TABLE: tuple[Metric, ...] = (
            "Updates whose gradient was not finite.", (), (Source("stopped", "nonfinite"),)),
     # Speed
     Metric("trm_time_seconds_total", "counter", "seconds", "machine",
-           "Time of training by what it went into.", ("phase",), (_train("{phase}_seconds"),)),
+           "Time of training by what it went into; waiting for others counts where it happens, mostly as all_reduce.",
+           ("phase",), (_train("{phase}_seconds"),)),
     Metric("trm_train_step_seconds", "gauge", "seconds", "machine",
            "Time of an update without checkpoints and evaluations, mean since the last line of log.",
            (), (_train("step_seconds"),)),
@@ -205,7 +206,7 @@ TABLE: tuple[Metric, ...] = (
     Metric("trm_checkpoint_saved_total", "counter", "", "first",
            "Checkpoints saved since this process began.", (), (Source("checkpoint", "saved"),)),
     Metric("trm_checkpoint_failures_total", "counter", "", "first",
-           "Checkpoints that could not be saved.", (), (Source("checkpoint", "failures"),)),
+           "Checkpoints that could not be saved.", (), (Source("checkpoint_failed", "failures"),)),
     Metric("trm_store_up", "gauge", "", "first", "1 while the store answers, else 0.", (), (Source("store", "up"),)),
     Metric("trm_store_pending_bytes", "gauge", "bytes", "first",
            "Size of the checkpoints that wait to be published.", (), (Source("store", "pending_bytes"),)),

@@ -16,7 +16,7 @@ from tests.helm.boards import ROOT, RULES, need
 from tests.observe.exporters import Samples
 from tests.trainer.helpers import change, free_port
 from tools.panels import Prometheus
-from trainer.exporter import Exporter
+from trainer.exporter import Exporter, Place
 from trmkit.render.names import job_name
 from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
@@ -154,7 +154,7 @@ class Fleet:
 
     def _config(self) -> dict[str, Any]:
         """Return Prometheus' configuration; what an operator would find out by labels of pods is written down."""
-        second = self.machine.server.port if self.machine.server is not None else 0
+        second = self.machine.server.place.port if self.machine.server is not None else 0
         pods = [
             self.healthy.target(0, self.healthy.port), self.healthy.target(1, second),
             self.faulty.target(0, self.faulty.port),
@@ -186,6 +186,5 @@ def gpu_machine() -> Exporter:
         exporter.set("trm_gpu_memory_bytes", gib * GIB, kind=kind)
     exporter.set("trm_memory_limit_bytes", 200 * GIB)
     exporter.beat()
-    log = change(None, "train.log.prometheus_address=127.0.0.1").train.log
-    exporter.serve(log, free_port())
+    exporter.serve(Place("127.0.0.1", free_port(), "/metrics"))
     return exporter

@@ -18,14 +18,15 @@ import torch
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.trainer.helpers import change, free_port
-from trainer import memory
+from trainer import flops, memory
 from trainer.__main__ import main
 from trainer.dist import StopSignal, World
-from trainer.exporter import SILENT, Exporter, port_of, spread
-from trainer.serving import linger, linger_seconds, opened, serving
+from trainer.exporter import SILENT, Exporter, Place, place_of, spread
+from trainer.metrics import read_lines
+from trainer.serving import linger_seconds, opened, serving, unhurried
 from trainer.train import Session, build_state, open_data, train
-from trmkit.errors import SpecError, TrainError
-from trmkit.metrics import BY_NAME, LABELS, MOST_SERIES, PHASES, TABLE
+from trmkit.errors import CheckpointError, SpecError, TrainError
+from trmkit.metrics import BY_NAME, LABELS, MOST_SERIES, PHASES, STATES, TABLE
 from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
 from trmkit.spec.train import Logging
@@ -84,9 +85,9 @@ def run(small_run: RunFile) -> RunFile:
 
 
 def port(run: RunFile) -> int:
-    found = port_of(run.train.log)
+    found = place_of(run.train.log)
     assert found is not None
-    return found
+    return found.port
 
 
 def test_a_run_exports_the_whole_table_and_nothing_else(run: RunFile, alone: World) -> None:
@@ -155,6 +156,7 @@ def test_a_second_start_is_a_second_attempt(run: RunFile, alone: World) -> None:
         train(longer, directory, alone, exporter)
         second = samples(scrape(port(run)))
     assert value(first, "trm_run_attempts_total") == 1
+    assert main(["evaluate", str(directory.run_file)]) == 0  # is no start of the training
     assert value(second, "trm_run_attempts_total") == 2
 
 
@@ -183,6 +185,10 @@ def test_a_port_of_the_environment_is_taken_where_the_run_file_names_none(
     monkeypatch.setenv("TRM_METRICS_PORT", str(number))
     with serving(small_run, RunDirectory.of(small_run), alone):
         assert value(samples(scrape(number)), "trm_run_state", state="starting") == 1
+    theirs = Logging(prometheus_port=9109, prometheus_address="127.0.0.1", prometheus_path="/x")
+    assert place_of(theirs) == Place("127.0.0.1", 9109, "/x")
+    monkeypatch.setenv("TRM_JOB", "demo-0123abcd")  # who scrapes in a cluster has not read the run file
+    assert place_of(theirs) == Place("::", number, "/metrics")
     monkeypatch.setenv("TRM_METRICS_PORT", "http")
     with pytest.raises(SpecError, match="is not a port"), serving(small_run, RunDirectory.of(small_run), alone):
         pass
@@ -267,8 +273,9 @@ def test_linger_lasts_as_long_as_it_says_in_a_cluster_and_not_at_all_elsewhere(m
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_who_is_asked_to_leave_while_it_lingers_has_not_failed(signum: signal.Signals) -> None:
-    threading.Timer(0.1, os.kill, (os.getpid(), signum)).start()
-    linger(60.0)
+    with unhurried() as enough:
+        threading.Timer(0.1, os.kill, (os.getpid(), signum)).start()
+        assert enough.wait(60)
 
 
 def test_the_last_values_can_still_be_scraped_after_the_report(run: RunFile, tmp_path: Path) -> None:
@@ -299,6 +306,56 @@ def test_a_gradient_that_is_not_finite_is_counted_and_can_be_scraped(run: RunFil
     visitor.join()
     assert value(visitor.seen, "trm_train_nonfinite_total") == 1
     assert value(visitor.seen, "trm_run_state", state="failed") == 1
+
+
+def test_a_checkpoint_that_cannot_be_saved_is_counted_and_can_be_scraped(run: RunFile, alone: World) -> None:
+    run, directory = change(run, "train.log.linger_seconds=60"), RunDirectory.of(run)
+    directory.checkpoints.mkdir(parents=True)
+    (directory.checkpoints / ".step_00000004.tmp").write_text("in the way")
+    visitor = Visitor(port(run), "failed")
+    with pytest.raises(CheckpointError, match="cannot be written"), serving(run, directory, alone) as exporter:
+        train(run, directory, alone, exporter)
+    visitor.join()
+    assert value(visitor.seen, "trm_checkpoint_failures_total") == 1
+    assert ("trm_checkpoint_step", ()) not in visitor.seen
+    assert [line["kind"] for line in read_lines(directory.metrics)][-1] == "checkpoint_failed"
+
+
+def test_the_state_is_one_at_any_moment() -> None:
+    exporter, enough = Exporter("first"), threading.Event()
+    exporter.state("starting")
+
+    def change_all_the_time() -> None:
+        while not enough.is_set():
+            for state in STATES:
+                exporter.state(state)
+
+    other = threading.Thread(target=change_all_the_time)
+    other.start()
+    try:
+        for _ in range(300):
+            (family,) = [one for one in exporter.collect() if one.name == "trm_run_state"]
+            assert sum(sample.value for sample in family.samples) == 1
+    finally:
+        enough.set()
+        other.join()
+
+
+@pytest.mark.parametrize(
+    ("name", "teraflops"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989), ("NVIDIA H100 PCIe", 756), ("NVIDIA A100-SXM4-40GB", 312), ("Tesla T4", 65),
+        ("NVIDIA GeForce RTX 4090", 165), ("NVIDIA L40", 181), ("NVIDIA L40S", 362), ("NVIDIA L4", 121),
+        ("NVIDIA T400", None), ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", None), ("Somebody's GPU", None),
+    ],
+)  # fmt: skip
+def test_a_gpu_is_known_by_whole_words_of_its_name(name: str, teraflops: int | None) -> None:
+    assert flops.datasheet(name) == (None if teraflops is None else teraflops * 1e12)
+
+
+def test_a_device_that_multiplies_nothing_has_no_peak_and_ends_no_run() -> None:
+    assert flops.peak(torch.device("cpu"))[0] > 1e8
+    assert flops.peak(torch.device("meta")) == (0.0, "measured")
 
 
 @pytest.fixture
@@ -370,6 +427,28 @@ def test_a_gateway_that_is_not_there_is_said_and_ends_nothing(
     with serving(run, RunDirectory.of(run), alone):
         pass
     assert "does not take the summary" in capsys.readouterr().err
+
+
+def test_a_gateway_that_answers_nonsense_ends_nothing(
+    small_run: RunFile, alone: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            for _ in range(2):
+                client, _ = server.accept()
+                with client:
+                    client.recv(4096)
+                    client.sendall(b"what?\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        run = change(small_run, f"train.log.pushgateway={address}", "train.log.linger_seconds=0")
+        with serving(run, RunDirectory.of(run), alone):
+            pass
+        thread.join()
+    assert capsys.readouterr().err.count("does not take the summary") == 2
 
 
 @pytest.mark.parametrize("address", ["gateway:9091", "ftp://gateway", "http://user:word@gateway:9091", "http://a b"])

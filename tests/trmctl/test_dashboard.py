@@ -17,10 +17,10 @@ import pytest
 
 from tests.trmctl.browser import Page, browser
 from tests.trmctl.conftest import Run
-from trmctl.dashboard.local import Local, Tail, split
+from trmctl.dashboard.local import Local, Tail, samples, split
 from trmctl.dashboard.remote import Prometheus
 from trmctl.dashboard.remote import shown as from_prometheus
-from trmctl.dashboard.series import CURVES, LISTS, PANELS, panels, thinned
+from trmctl.dashboard.series import CURVES, LISTS, PANELS, curve_of, panels, thinned
 from trmctl.dashboard.server import Numbers, Site, is_ours, serve
 from trmkit.errors import ClusterError, SpecError
 from trmkit.metrics import BY_NAME, PHASES
@@ -168,6 +168,24 @@ def test_numbers_that_cannot_be_drawn_are_left_out(tmp_path: Path) -> None:
     assert split([]) == {}
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"step": NaN, "kind": "arc", "rows": []}', '{"step": 1, "kind": "arc", "rows": "abc"}',
+     '{"step": 1, "kind": "arc", "rows": [{"question": [1], "prediction": [[1]], "truth": [[1]], "exact": true}]}'],
+)  # fmt: skip
+def test_samples_that_are_none_of_ours_are_left_out(tmp_path: Path, text: str) -> None:
+    (tmp_path / "samples.json").write_text(text)
+    assert samples(tmp_path / "samples.json") is None
+
+
+def test_every_number_that_is_logged_can_be_drawn() -> None:
+    assert curve_of('trm_time_seconds_total{phase="data"}').source.key == "data_seconds"
+    assert curve_of('trm_eval_loss{part="lm"}').source.key == "lm_loss"
+    for wrong in ("trm_train_loss", "trm_eval_halted_ratio", "trm_memory_limit_bytes", "up"):
+        with pytest.raises(SpecError, match="no line of log has"):
+            curve_of(wrong)
+
+
 def test_a_long_curve_is_thinned_and_keeps_its_spikes_and_its_end() -> None:
     points = [(float(step), 0.0, 1.0) for step in range(10_000)]
     points[5_001] = (5_001.0, 0.0, 99.0)
@@ -190,7 +208,7 @@ def test_only_what_is_asked_for_properly_is_answered(tmp_path: Path) -> None:
         for wrong in ("/api/run", "/api/run?source=local&key=../../etc", "/api/run?source=x&key=demo/0123abcd", "/../x",
                       "/server.py", f"/api/run?source=local&key={'a' * 400}"):  # fmt: skip
             assert get(url + wrong)[0] == 404
-        for host in ("evil.example", "127.0.0.1.evil.example", ""):
+        for host in ("evil.example", "127.0.0.1.evil.example", "", "["):
             assert get(f"{url}/api/runs", Host=host)[0] == 403
         assert get(f"{url}/api/runs", Host="localhost:1234")[0] == 200
         request = urllib.request.Request(f"{url}/api/runs", data=b"{}", method="POST")
@@ -219,18 +237,22 @@ ANSWER = [
     series("trm_train_updates_total", [(0, 0), (10, 10), (20, 2)], pod="a"),
     series("trm_memory_used_bytes", [(20, 100)], pod="a"), series("trm_memory_used_bytes", [(20, 300)], pod="b"),
     series("trm_checkpoint_step", [(0, 0), (10, 0), (20, 20)]), series("trm_run_attempts_total", [(10, 1), (20, 2)]),
+    series("trm_train_gradient_norm", [(10, float("nan")), (20, 5)]),
+    series("trm_eval_best_ratio", [(20, float("inf"))]),
     series("trm_run_state", [(20, 1)], state="training"), series("trm_run_state", [(20, 0)], state="failed"),
 ]  # fmt: skip
 
 
 def test_what_prometheus_answers_becomes_the_same_curves() -> None:
-    shown = from_prometheus("lab/demo-0123abcd", "here", ANSWER)
+    shown = from_prometheus("lab/demo-0123abcd", "here", ANSWER, 30)
+    assert from_prometheus("lab/demo-0123abcd", "here", ANSWER, 3600).state == "silent"
     assert shown.curves[LOSS] == [(0, 0, 3), (10, 10, 2), (20, 20, 1)]
     assert shown.lists[RIGHT] == [("2", 0.3), ("10", 0.2)]
     assert shown.phases["forward"] == pytest.approx((4 + 2) / (10 + 2))
     assert shown.curves["trm_memory_used_bytes"] == [(20, 20, 200)]
     assert shown.events == [("checkpoint", 20, 20), ("start", 20, 20)]
-    assert (shown.state, shown.step, shown.total) == ("training", 20, 40)
+    assert (shown.state, shown.step, shown.total, shown.best) == ("training", 20, 40, None)
+    assert shown.curves["trm_train_gradient_norm"] == [(20, 20, 5)]
 
 
 @contextmanager
@@ -271,13 +293,19 @@ def test_prometheus_is_asked_once_for_all_of_a_run_and_names_are_quoted() -> Non
     assert asked[1]["step"] == ["9"]
 
 
-def test_a_prometheus_that_does_not_answer_is_said_on_the_page(trmctl: Run) -> None:
+def test_a_prometheus_that_does_not_answer_is_said_and_hides_nothing(tmp_path: Path, trmctl: Run) -> None:
     with prometheus(500) as (url, _), pytest.raises(ClusterError, match="does not answer"):
         Prometheus(url, 60).runs()
-    with site(Prometheus("http://127.0.0.1:9", 60)) as url:
+    write_run(tmp_path, "demo/0123abcd", 20)
+    with site(Local(tmp_path), Prometheus("http://127.0.0.1:9", 60)) as url:
         status, body, _ = get(f"{url}/api/runs")
-    assert status == 502
-    assert "does not answer" in json.loads(body)["error"]
+        found = json.loads(body)
+        assert status == 200
+        assert [run["key"] for run in found["runs"]] == ["demo/0123abcd"]
+        assert "does not answer" in found["errors"][0]
+        status, body, _ = get(f"{url}/api/run?source=127.0.0.1:9&key=a/b")
+        assert status == 502
+    assert trmctl("dashboard", "--prometheus", "http://me:word@here", "--no-open").code == 2
     assert trmctl("dashboard", "--prometheus", "file:///etc/passwd", "--no-open").code == 2
 
 
@@ -381,6 +409,11 @@ def test_a_run_here_is_watched_in_the_terminal_to_its_end(tmp_path: Path, trmctl
     assert "demo/0123abcd  trained  update 100" in found.err
     add(root, {"kind": "stopped", "step": 100, "nonfinite": 1})
     assert trmctl(*command).code == 1
+    named = trmctl(*command, "--curve", "train_gradient_norm", "--curve", 'trm_train_loss{part="total"}')
+    assert 'train_gradient_norm 3  trm_train_loss{part="total"} 0.2147' in named.err
+    wrong = trmctl(*command, "--curve", "train_los")
+    assert wrong.code == 2
+    assert "did you mean" in wrong.err
     missing = trmctl("watch", "nothing", "--here", "--runs", str(tmp_path))
     assert missing.code == 1
     assert "there is no run 'nothing'" in missing.err

@@ -37,8 +37,6 @@ def command(
 
     places: list[Numbers] = [Local(Path(runs))]
     if prometheus is not None:
-        if not prometheus.startswith(("http://", "https://")):
-            raise click.BadParameter("must begin with http:// or https://", param_hint="--prometheus")
         places.append(Prometheus(prometheus, since))
     server = serve(Site(places, every), address, port)
     host = f"[{address}]" if ":" in address else address

@@ -2,17 +2,17 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from trmctl import runs
-from trmctl.dashboard.series import CURVES, LISTS, Shown, bins, depths
+from trmctl.dashboard.series import CURVES, LISTS, Curve, Shown, bins, depths
 from trmkit.metrics import PHASES
 from trmkit.store.layout import RunDirectory
 
 RESTING_SECONDS = 90.0
 """A run that has not written for so long, and not to its end, is `silent`."""
-LINES = {(curve.source.kind, curve.source.key): curve.key for curve in CURVES}
 LAST = {(curve.source.kind, curve.source.key): (curve.key, curve.source.each) for curve in LISTS}
 WINDOW = 20
 """Lines of log that the split of an update's time is taken from."""
@@ -23,8 +23,9 @@ class Local:
 
     name = "local"
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, curves: Sequence[Curve] = CURVES) -> None:
+        """Read the runs in `folder`, and of each these `curves`."""
+        self._folder, self._curves = folder, curves
         self._tails: dict[Path, Tail] = {}
 
     def runs(self) -> list[Shown]:
@@ -39,7 +40,7 @@ class Local:
             return None
         tail = self._tails.setdefault(directory.root, Tail(directory.metrics))
         tail.read()
-        return shown(key, directory, tail.lines)
+        return shown(key, directory, tail.lines, self._curves)
 
 
 class Tail:
@@ -75,15 +76,16 @@ class Tail:
                 self.lines.append(line)
 
 
-def shown(key: str, directory: RunDirectory, lines: list[dict[str, Any]]) -> Shown:
+def shown(key: str, directory: RunDirectory, lines: list[dict[str, Any]], curves: Sequence[Curve] = CURVES) -> Shown:
     """Return what there is to show of a run whose log has these `lines`."""
+    lines_of = {(curve.source.kind, curve.source.key): curve.key for curve in curves}
     found = Shown(key, Local.name, updated=runs.last_change(directory))
     for line in lines:
         kind, step, when = line["kind"], float(line["step"]), _number(line.get("time")) or 0.0
         for name, value in line.items():
             place = kind, name
-            if place in LINES and (number := _number(value)) is not None:
-                found.curves.setdefault(LINES[place], []).append((step, when, number))
+            if place in lines_of and (number := _number(value)) is not None:
+                found.curves.setdefault(lines_of[place], []).append((step, when, number))
             elif place in LAST and isinstance(value, list):
                 curve, each = LAST[place]
                 values = [_number(entry) for entry in value]
@@ -97,7 +99,7 @@ def shown(key: str, directory: RunDirectory, lines: list[dict[str, Any]]) -> Sho
         if kind == "eval":
             found.best = _number(line.get("best"))
     found.phases = split([line for line in lines if line["kind"] == "train"][-WINDOW:])
-    found.samples = _json(directory.samples)
+    found.samples = samples(directory.samples)
     found.state = _state(directory, found, lines)
     return found
 
@@ -120,12 +122,24 @@ def _state(directory: RunDirectory, found: Shown, lines: list[dict[str, Any]]) -
     return "training" if lines else "starting"
 
 
-def _json(path: Path) -> dict[str, Any] | None:
+def samples(path: Path) -> dict[str, Any] | None:
+    """Return the rows that are watched; None: there are none, or the file is none of ours."""
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        rows = [
+            {name: grid(row[name]) for name in ("question", "prediction", "truth")} | {"exact": bool(row["exact"])}
+            for row in found["rows"]
+        ]
+        return {"step": int(found["step"]), "kind": str(found["kind"]), "rows": rows}
+    except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+
+
+def grid(rows: object) -> list[list[int]]:
+    """Return a grid of whole numbers. TypeError, ValueError: it is none."""
+    if not isinstance(rows, list):
+        raise TypeError("a grid is a list of rows")
+    return [[int(cell) for cell in row] for row in rows]
 
 
 def _number(value: object) -> float | None:

@@ -10,11 +10,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from trmctl.dashboard.series import CURVES, LISTS, Shown
-from trmkit.errors import ClusterError
+from trmkit.errors import ClusterError, SpecError
 from trmkit.metrics import PHASES
 
 POINTS = 400
 """Of a curve, over the time that is looked at."""
+RESTING_SECONDS = 600.0
+"""Prometheus shows the last value for five minutes; a run without one for so long is `silent`."""
 SECONDS = 15.0
 """How long Prometheus may take to answer."""
 ASKED = sorted(
@@ -29,9 +31,15 @@ class Prometheus:
     """The runs that a Prometheus knows."""
 
     def __init__(self, address: str, since: float) -> None:
-        """Ask at `address` of the last `since` seconds."""
+        """Ask at `address` of the last `since` seconds. SpecError: the address is none, or has a password in it."""
         self._address, self._since = address.rstrip("/"), since
-        self.name = urllib.parse.urlsplit(address).netloc
+        parts = urllib.parse.urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise SpecError(
+                "--prometheus: must be http:// or https:// and a host, without a password in it",
+                next="for a Prometheus that asks for one, use kubectl port-forward or a proxy that logs in",
+            )
+        self.name = parts.netloc
 
     def runs(self) -> list[Shown]:
         """Return every run of the time that is looked at, without its curves. ClusterError: there is no answer."""
@@ -49,7 +57,7 @@ class Prometheus:
         which = f'__name__=~"{"|".join(ASKED)}",run={json.dumps(run)},namespace={json.dumps(namespace)}'
         step = max(1, round(self._since / POINTS))
         answer = self._ask("query_range", query=f"{{{which}}}", start=now - self._since, end=now, step=step)
-        return shown(key, self.name, answer) if answer else None
+        return shown(key, self.name, answer, now) if answer else None
 
     def _ask(self, what: str, **parameters: object) -> list[dict[str, Any]]:
         text = urllib.parse.urlencode({name: str(value) for name, value in parameters.items()})
@@ -66,8 +74,8 @@ class Prometheus:
         return [one for one in result if isinstance(one, dict)]
 
 
-def shown(key: str, source: str, answer: list[dict[str, Any]]) -> Shown:
-    """Return what there is to show of a run, of what Prometheus answered for all of its metrics."""
+def shown(key: str, source: str, answer: list[dict[str, Any]], now: float) -> Shown:
+    """Return what there is to show of a run, of what Prometheus answered for all of its metrics up to `now`."""
     found = Shown(key, source)
     by_time = dict(_values(answer, "trm_train_step"))
     for curve in CURVES:
@@ -77,8 +85,9 @@ def shown(key: str, source: str, answer: list[dict[str, Any]]) -> Shown:
         each = curve.source.each or ""
         last: dict[str, tuple[float, float]] = {}
         for one in _series(answer, curve.metric, dict(curve.labels)):
-            label, point = one["metric"].get(each, ""), _points(one)[-1]
-            last[label] = max(last.get(label, point), point)
+            for point in _points(one)[-1:]:
+                label = one["metric"].get(each, "")
+                last[label] = max(last.get(label, point), point)
         newest = max((when for when, _ in last.values()), default=0.0)
         entries = [(label, value) for label, (when, value) in last.items() if when == newest]
         found.lists[curve.key] = sorted(entries, key=lambda entry: float(entry[0] or 0))
@@ -88,10 +97,21 @@ def shown(key: str, source: str, answer: list[dict[str, Any]]) -> Shown:
     found.step = int(_last(answer, "trm_train_step") or 0)
     found.total = int(_last(answer, "trm_train_total_steps") or 0)
     found.left_seconds, found.best = _last(answer, "trm_train_remaining_seconds"), _last(answer, "trm_eval_best_ratio")
-    states = [(_points(one)[-1], one["metric"].get("state", "")) for one in _series(answer, "trm_run_state", {})]
-    found.state = max((entry for entry in states if entry[0][1] == 1), default=((0.0, 0.0), "silent"))[1]
     found.updated = max(by_time, default=0.0)
+    found.state = _state(answer, found.updated, now)
     return found
+
+
+def _state(answer: list[dict[str, Any]], updated: float, now: float) -> str:
+    states = [
+        (point, one["metric"].get("state", ""))
+        for one in _series(answer, "trm_run_state", {})
+        for point in _points(one)[-1:]
+        if point[1] == 1
+    ]
+    last = max(states, default=((0.0, 0.0), ""))[1]
+    over = last in ("finished", "failed")
+    return last if last and (over or updated >= now - RESTING_SECONDS) else "silent"
 
 
 def _key(labels: dict[str, str]) -> str:
@@ -106,7 +126,9 @@ def _series(answer: list[dict[str, Any]], metric: str, labels: dict[str, str]) -
 
 
 def _points(one: dict[str, Any]) -> list[tuple[float, float]]:
-    return [(float(when), float(value)) for when, value in one["values"]]
+    """Return times and values; what is no number that a chart can draw is left out."""
+    found = [(float(when), float(value)) for when, value in one["values"]]
+    return [(when, value) for when, value in found if abs(value) < float("inf")]
 
 
 def _values(

@@ -4,11 +4,15 @@ A run's numbers become one `Shown`: curves over updates and time, values by supe
 goes, and what happened. Pure.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from trmkit.errors import SpecError
 from trmkit.metrics import BY_NAME, Metric, Source
+from trmkit.spec.tree import did_you_mean
 
 Point = tuple[float, float, float]
 """Update, seconds since 1970, value."""
@@ -32,7 +36,7 @@ class Curve:
 
     @property
     def source(self) -> Source:
-        """Where it stands in `metrics.jsonl`."""
+        """Where it stands in `metrics.jsonl`. LookupError: nowhere."""
         return source_of(BY_NAME[self.metric], dict(self.labels))
 
 
@@ -136,6 +140,23 @@ class Shown:
         return asdict(self) | {"curves": {key: thinned(points) for key, points in self.curves.items()}}
 
 
+def curve_of(text: str) -> Curve:
+    """Return the curve of a metric, written as Prometheus writes it. SpecError: there is none in a run's log."""
+    name, _, inner = text.partition("{")
+    labels = dict(re.findall(r'(\w+)="([^"]*)"', inner))
+    metric = BY_NAME.get(name)
+    if metric is not None and not set(metric.labels) - set(labels):
+        with suppress(LookupError):
+            curve = Curve(text, name, tuple(labels.items()))
+            if curve.source.each is None:
+                return curve
+    known = [f"{one.name.removeprefix('trm_')}" for one in BY_NAME.values() if one.log]
+    raise SpecError(
+        f"no line of log has {text!r}{did_you_mean(name.removeprefix('trm_'), known)}",
+        next="docs/reference/metrics.md lists them; one with labels needs them, as 'train_loss{part=\"lm\"}'",
+    )
+
+
 def panels() -> list[dict[str, Any]]:
     """Return the charts for the page."""
     return [asdict(panel) | {"curves": [[curve.name, curve.key] for curve in panel.curves]} for panel in PANELS]
@@ -145,8 +166,11 @@ def source_of(metric: Metric, labels: Mapping[str, str]) -> Source:
     """Return where the series of `metric` with `labels` stands in a `metrics.jsonl`."""
     for source in metric.log:
         given = dict(source.labels)
-        if all(given.get(name) == value for name, value in labels.items()):
-            return source
+        open_labels = re.findall(r"{(\w+)}", source.key)
+        if all(given.get(name) == value or name in open_labels for name, value in labels.items()):
+            return replace(
+                source, key=source.key.format(**{name: labels[name] for name in open_labels if name in labels})
+            )
     raise LookupError(f"{metric.name} {dict(labels)} stands in no line of log")
 
 

@@ -48,12 +48,16 @@ class Site:
 
     def __init__(self, places: Sequence[Numbers], every: float) -> None:
         self._places = {place.name: place for place in places}
+        self._locks = {place.name: threading.Lock() for place in places}
+        """Places remember how far they have read, so each is asked by one at a time."""
         self._every = every
-        self._lock = threading.Lock()
 
     def answer(self, address: str) -> tuple[int, str, bytes]:
         """Return status, type and content of what is at `address`."""
-        parts = urlsplit(address)
+        try:
+            parts = urlsplit(address)
+        except ValueError:
+            return 400, "application/json", _json({"error": "this is no address"})
         if parts.path in FILES:
             name, kind = FILES[parts.path]
             return (
@@ -62,8 +66,7 @@ class Site:
                 resources.files("trmctl.dashboard").joinpath("page", name).read_bytes(),
             )
         try:
-            with self._lock:  # places remember how far they have read
-                found = self._found(parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()})
+            found = self._found(parts.path, {name: values[0] for name, values in parse_qs(parts.query).items()})
         except TrmError as error:
             return 502, "application/json", _json({"error": error.message, "next": error.next})
         if found is None:
@@ -74,13 +77,25 @@ class Site:
         if path == "/api/panels":
             return {"panels": panels(), "every": self._every, "places": list(self._places)}
         if path == "/api/runs":
-            found = [run.as_json() for place in self._places.values() for run in place.runs()]
-            return {"runs": found}
+            return self._runs()
         place, key = self._places.get(asked.get("source", "")), asked.get("key", "")
         if path != "/api/run" or place is None or not 0 < len(key) <= LONGEST:
             return None
-        shown = place.show(key)
+        with self._locks[place.name]:
+            shown = place.show(key)
         return None if shown is None else shown.as_json()
+
+    def _runs(self) -> dict[str, Any]:
+        """Return the runs of all places; one that does not answer does not hide those of the others."""
+        found: list[dict[str, Any]] = []
+        errors: list[str] = []
+        for place in self._places.values():
+            try:
+                with self._locks[place.name]:
+                    found += [run.as_json() for run in place.runs()]
+            except TrmError as error:
+                errors.append(error.message)
+        return {"runs": found, "errors": errors}
 
 
 def serve(site: Site, address: str, port: int) -> ThreadingHTTPServer:
@@ -133,7 +148,10 @@ def serve(site: Site, address: str, port: int) -> ThreadingHTTPServer:
 
 def is_ours(host: str, address: str) -> bool:
     """Say whether a request's `Host` names this machine: `localhost`, or a number, as people type it."""
-    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
     if name in ("localhost", address):
         return True
     try:
@@ -144,4 +162,4 @@ def is_ours(host: str, address: str) -> bool:
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

@@ -67,10 +67,13 @@ class LocalWatcher:
     """Watches a run on this machine, through the file it writes."""
 
     def __init__(self, runs: Path, key: str, wanted: Sequence[str]) -> None:
-        """Begin with the run `key` in the folder of runs; see `drawn` for `wanted`."""
+        """Begin with the run `key` in the folder of runs; see `drawn` for `wanted`. SpecError: nobody logs one."""
         from trmctl.dashboard.local import Local
+        from trmctl.dashboard.series import curve_of
 
-        self._place, self._key, self._drawn = Local(runs), key, drawn(wanted)
+        self._key, self._drawn = key, drawn(wanted)
+        pace = curve_of("trm_train_step_seconds")
+        self._place = Local(runs, [pace, *map(curve_of, self._drawn.values())])
 
     def look(self) -> Seen:
         """Read what is new."""

@@ -15,7 +15,7 @@ USER = 10001
 RUN_FILE = f"/etc/trm/{RUN_FILE_KEY}"
 WORK = "/scratch"
 """Working directory: where a relative `storage.path` and `storage.data` lead. It goes away with the pod."""
-RESERVED = ("PET_", "TRM_ATTEMPT", "TRM_JOB", "TRM_METRICS_PORT", "TRM_TERMINATION_LOG")
+RESERVED = ("PET_", "TRM_ATTEMPT", "TRM_JOB", "TRM_METRICS_PORT", "TRM_NAMESPACE", "TRM_TERMINATION_LOG")
 """Environment variables that are the job's own begin like this."""
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_SESSION_TOKEN": True,
@@ -139,11 +139,16 @@ def environment(named: NamedRun, own: dict[str, str]) -> list[dict[str, Any]]:
         "TRM_METRICS_PORT": str(METRICS_PORT),
         **own,
     }
+    known = {"name": "TRM_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}
     hidden = {name: entry for name, entry in {**credentials, **secret}.items() if name not in plain}
-    return [{"name": name, "value": value} for name, value in plain.items()] + [
-        {"name": name, "valueFrom": {"secretKeyRef": {"name": of, "key": key, **given(optional=optional or None)}}}
-        for name, (of, key, optional) in hidden.items()
-    ]
+    return (
+        [{"name": name, "value": value} for name, value in plain.items()]
+        + [known]
+        + [
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": of, "key": key, **given(optional=optional or None)}}}
+            for name, (of, key, optional) in hidden.items()
+        ]
+    )
 
 
 def threads(cluster: ClusterSection) -> int:

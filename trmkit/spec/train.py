@@ -43,7 +43,7 @@ class Logging(Section):
 
     prometheus_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Port of the Prometheus endpoint, opened by the first process of each machine; null: the one in the variable
-    `TRM_METRICS_PORT`, which a cluster's pods have, or none."""
+    `TRM_METRICS_PORT`, or none. In a cluster that variable alone counts: pods serve `/metrics` on port 9400."""
 
     prometheus_address: Annotated[str, Field(min_length=1, pattern=r"^[0-9A-Za-z.:_-]+$")] = "::"
     """Address the endpoint listens on; `::` is every address, IPv6 and IPv4, and `127.0.0.1` this machine alone."""

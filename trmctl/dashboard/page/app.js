@@ -26,7 +26,8 @@ function say(text, bad = false) {
 
 async function refresh() {
   try {
-    view.runs = (await ask("api/runs")).runs;
+    const listed = await ask("api/runs");
+    view.runs = listed.runs;
     const known = view.runs.map(identity);
     view.chosen = (view.chosen ?? remembered() ?? known.slice(0, 1)).filter((one) => known.includes(one));
     if (!view.chosen.length) view.chosen = known.slice(0, 1);
@@ -35,6 +36,7 @@ async function refresh() {
       ask(`api/run?source=${encodeURIComponent(run.source)}&key=${encodeURIComponent(run.key)}`)));
     view.data = new Map(found.map((run) => [identity(run), run]));
     draw({ forced: false });
+    if (listed.errors.length) return say(listed.errors.join("; "), true);
     say(view.runs.length ? `${view.runs.length} runs; seen ${new Date().toLocaleTimeString()}` : "no runs here yet; trmctl run -c RUN.yaml makes one");
   } catch (error) {
     say(`not refreshed: ${error.message}`, true);
