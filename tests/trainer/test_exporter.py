@@ -5,12 +5,10 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +16,13 @@ import torch
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.trainer.helpers import change, free_port
-from trainer import flops, memory
+from tests.trainer.scraping import Visitor, break_down, names, samples, scrape, value
 from trainer.__main__ import main
-from trainer.dist import StopSignal, World
+from trainer.dist import World
 from trainer.exporter import SILENT, Exporter, Place, place_of, spread
 from trainer.metrics import read_lines
 from trainer.serving import linger_seconds, opened, serving, unhurried
-from trainer.train import Session, build_state, open_data, train
+from trainer.train import train
 from trmkit.errors import CheckpointError, SpecError, TrainError
 from trmkit.metrics import BY_NAME, LABELS, MOST_SERIES, PHASES, STATES, TABLE
 from trmkit.spec.load import dump
@@ -32,51 +30,10 @@ from trmkit.spec.run import RunFile
 from trmkit.spec.train import Logging
 from trmkit.store.layout import RunDirectory
 
-Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 LATER = {"trm_gpu_memory_bytes", "trm_gpu_memory_limit_bytes"}
 """Metrics that only a machine with a GPU has."""
 STORE = {name for name in BY_NAME if name.startswith("trm_store_")}
 END = {name for name in BY_NAME if name.startswith("trm_test_")}
-
-
-def samples(text: str) -> Samples:
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def scrape(port: int, host: str = "127.0.0.1", path: str = "/metrics") -> str:
-    with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=5) as page:
-        return str(page.read().decode())
-
-
-def names(found: Samples) -> set[str]:
-    return {name for name, _ in found}
-
-
-def value(found: Samples, name: str, **labels: str) -> float:
-    return found[name, tuple(sorted(labels.items()))]
-
-
-class Visitor(threading.Thread):
-    """Scrapes until a run says that it is over, then sends this process home."""
-
-    def __init__(self, number: int, state: str) -> None:
-        super().__init__()
-        self._port, self._wanted = number, ("trm_run_state", (("state", state),))
-        self.seen: Samples = {}
-        self.start()
-
-    def run(self) -> None:
-        until = time.monotonic() + 60
-        while not self.seen.get(self._wanted) and time.monotonic() < until:
-            try:
-                self.seen = samples(scrape(self._port))
-            except OSError:
-                time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture
@@ -288,16 +245,6 @@ def test_the_last_values_can_still_be_scraped_after_the_report(run: RunFile, tmp
     assert value(visitor.seen, "trm_test_score_ratio", metric="valid") >= 0
 
 
-def break_down(run: RunFile, alone: World, exporter: Exporter) -> None:
-    """Train until a weight breaks."""
-    split, _ = open_data(run, alone)
-    state = build_state(run, split, alone)
-    with Session(state, RunDirectory.of(run), StopSignal(), None, None, exporter) as session:
-        while True:
-            session.update()
-            state.model.get_parameter("inner.lm_head.weight").data[0, 0] = float("nan")
-
-
 def test_a_gradient_that_is_not_finite_is_counted_and_can_be_scraped(run: RunFile, alone: World) -> None:
     run = change(run, "train.log.linger_seconds=60")
     visitor = Visitor(port(run), "failed")
@@ -339,134 +286,3 @@ def test_the_state_is_one_at_any_moment() -> None:
     finally:
         enough.set()
         other.join()
-
-
-@pytest.mark.parametrize(
-    ("name", "teraflops"),
-    [
-        ("NVIDIA H100 80GB HBM3", 989), ("NVIDIA H100 PCIe", 756), ("NVIDIA A100-SXM4-40GB", 312), ("Tesla T4", 65),
-        ("NVIDIA GeForce RTX 4090", 165), ("NVIDIA L40", 181), ("NVIDIA L40S", 362), ("NVIDIA L4", 121),
-        ("NVIDIA T400", None), ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", None), ("Somebody's GPU", None),
-    ],
-)  # fmt: skip
-def test_a_gpu_is_known_by_whole_words_of_its_name(name: str, teraflops: int | None) -> None:
-    assert flops.datasheet(name) == (None if teraflops is None else teraflops * 1e12)
-
-
-def test_a_device_that_multiplies_nothing_has_no_peak_and_ends_no_run() -> None:
-    assert flops.peak(torch.device("cpu"))[0] > 1e8
-    assert flops.peak(torch.device("meta")) == (0.0, "measured")
-
-
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[str]:
-    """Start a real Pushgateway."""
-    program = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
-    if program is None:
-        message = "no Pushgateway is installed: apt-get install prometheus-pushgateway"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    number = free_port()
-    process = subprocess.Popen(
-        [program, f"--web.listen-address=127.0.0.1:{number}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    address = f"http://127.0.0.1:{number}"
-    until = time.monotonic() + 30
-    while True:
-        try:
-            urllib.request.urlopen(f"{address}/-/ready", timeout=5).close()
-            break
-        except OSError:
-            assert time.monotonic() < until
-            time.sleep(0.05)
-    yield address
-    process.terminate()
-    process.wait()
-
-
-def held(address: str) -> Samples:
-    with urllib.request.urlopen(f"{address}/metrics", timeout=5) as page:
-        found = samples(page.read().decode())
-    return {key: number for key, number in found.items() if key[0].startswith("trm_")}
-
-
-def test_a_gateway_has_the_summary_until_it_was_scraped_and_that_of_a_failed_run_until_the_next(
-    small_run: RunFile, alone: World, gateway: str
-) -> None:
-    run = change(small_run, f"train.log.pushgateway={gateway}", "train.log.linger_seconds=60")
-    directory, seen = RunDirectory.of(run), []
-
-    def look() -> None:
-        until = time.monotonic() + 60
-        while not seen and time.monotonic() < until:
-            seen.extend([found] if (found := held(gateway)) else [])
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    with serving(run, directory, alone) as exporter:
-        train(run, directory, alone, exporter)
-    watcher.join()
-    group = {"job": "trm", "run": f"small-{directory.root.name}", "instance": ""}
-    assert value(seen[0], "trm_train_step", **group) == 12
-    assert held(gateway) == {}
-    broken = change(run, "seed=5", "train.log.linger_seconds=0")
-    with pytest.raises(TrainError), serving(broken, RunDirectory.of(broken), alone) as exporter:
-        break_down(broken, alone, exporter)
-    group["run"] = f"small-{RunDirectory.of(broken).root.name}"
-    assert value(held(gateway), "trm_train_nonfinite_total", **group) == 1
-    with serving(broken, RunDirectory.of(broken), alone):
-        assert held(gateway) == {}
-
-
-def test_a_gateway_that_is_not_there_is_said_and_ends_nothing(
-    small_run: RunFile, alone: World, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = change(small_run, f"train.log.pushgateway=http://127.0.0.1:{free_port()}", "train.log.linger_seconds=0")
-    with serving(run, RunDirectory.of(run), alone):
-        pass
-    assert "does not take the summary" in capsys.readouterr().err
-
-
-def test_a_gateway_that_answers_nonsense_ends_nothing(
-    small_run: RunFile, alone: World, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer() -> None:
-            for _ in range(2):
-                client, _ = server.accept()
-                with client:
-                    client.recv(4096)
-                    client.sendall(b"what?\r\n\r\n")
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        address = f"http://127.0.0.1:{server.getsockname()[1]}"
-        run = change(small_run, f"train.log.pushgateway={address}", "train.log.linger_seconds=0")
-        with serving(run, RunDirectory.of(run), alone):
-            pass
-        thread.join()
-    assert capsys.readouterr().err.count("does not take the summary") == 2
-
-
-@pytest.mark.parametrize("address", ["gateway:9091", "ftp://gateway", "http://user:word@gateway:9091", "http://a b"])
-def test_an_address_with_a_password_in_it_or_none_at_all_is_refused(small_run: RunFile, address: str) -> None:
-    with pytest.raises(SpecError, match=r"train\.log\.pushgateway"):
-        change(small_run, f"train.log.pushgateway='{address}'")
-
-
-def test_memory_is_the_containers_where_there_is_one(tmp_path: Path) -> None:
-    nothing, new, old = tmp_path / "none", tmp_path / "v2", tmp_path / "v1"
-    for folder, files in (
-        (new, {"memory.max": "1000", "memory.current": "700", "memory.stat": "anon 1\ninactive_file 200\n"}),
-        (old, {"memory.limit_in_bytes": str(1 << 62), "memory.usage_in_bytes": "50", "memory.stat": "cache 1\n"}),
-    ):
-        folder.mkdir()
-        for name, text in files.items():
-            (folder / name).write_text(text)
-    assert (memory.limit(new, nothing), memory.used(new, nothing)) == (1000, 500)
-    assert memory.used(nothing, old) == 50
-    assert memory.limit(nothing, old) == memory.limit(nothing, nothing) > 1 << 30
-    assert 1 << 20 < memory.used(nothing, nothing) < memory.limit(nothing, nothing)
