@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.helm.charts import NAMESPACE, Object, of_situation, rendered
+from tests.helm.charts import NAMESPACE, SITUATIONS, Object, of_situation, rendered
 
 TRM = {"app.kubernetes.io/name": "trm"}
 PODS: dict[str, tuple[str, dict[str, str]]] = {
@@ -21,8 +21,8 @@ PODS: dict[str, tuple[str, dict[str, str]]] = {
 }
 """Namespace and labels of pods."""
 ADDRESSES = {
-    "store": "10.20.0.5", "API server": "10.10.0.10", "metadata": "169.254.169.254", "internet": "93.184.216.34",
-    "v6": "2606:2800:220:1::1",
+    "store": "10.20.0.5", "API server": "10.10.0.10", "its Service": "10.96.0.1", "metadata": "169.254.169.254",
+    "Pod Identity": "169.254.170.23", "internet": "93.184.216.34", "v6": "2606:2800:220:1::1",
 }  # fmt: skip
 
 
@@ -124,9 +124,20 @@ def test_who_calls_the_api_server_reaches_it_and_runs_do_not() -> None:
     assert allowed(of_situation("everything"), "step", "API server", 6443)
 
 
+def test_the_api_server_is_reached_by_its_service_too_because_some_networks_look_at_that_address() -> None:
+    for situation in ("onprem-s3", "restricted-namespace"):
+        objects = of_situation(situation)
+        assert allowed(objects, "doctor", "its Service", 443)
+        assert not allowed(objects, "trainer", "its Service", 443)
+    eks = SITUATIONS["eks-irsa"]["networkPolicy"]["apiServer"]
+    assert eks == {"cidrs": ["10.0.0.0/16", "172.20.0.1/32"], "ports": [443]}
+
+
 def test_where_a_cloud_hands_out_roles_is_reached_only_if_it_is_named() -> None:
-    assert not allowed(of_situation("defaults"), "trainer", "metadata", 80)
-    assert allowed(of_situation("gke-workload-identity"), "trainer", "metadata", 80)
+    for name in ("Pod Identity", "metadata"):
+        assert not allowed(of_situation("defaults"), "trainer", name, 80)
+    assert allowed(of_situation("everything"), "trainer", "Pod Identity", 80)
+    assert not allowed(of_situation("everything"), "trainer", "metadata", 80)
 
 
 def test_the_trial_store_is_for_runs_and_reaches_nobody() -> None:

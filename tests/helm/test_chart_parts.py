@@ -33,6 +33,14 @@ LOOKS_SECRET = re.compile(
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
+def test_who_is_given_a_store_is_given_credentials_that_an_s3_client_knows(situation: str) -> None:
+    values = SITUATIONS[situation]
+    if values.get("store", {}).get("remote"):
+        annotations = values.get("serviceAccounts", {}).get("annotations", {})
+        assert values["store"].get("existingSecret") or set(annotations) == {"eks.amazonaws.com/role-arn"}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
 def test_no_secret_is_anywhere_but_in_a_secret(situation: str) -> None:
     for found in of_situation(situation):
         if found["kind"] != "Secret":
