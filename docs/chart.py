@@ -30,7 +30,7 @@ DEFINITIONS: dict[str, Any] = {
     "dnsLabel": {"type": "string", "pattern": "^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"},
     "quantity": {"type": "string", "pattern": QUANTITY},
     "duration": {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$"},
-    "ports": {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}},
+    "ports": {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 1, "maximum": 65535}},
     "cidrs": {"type": "array", "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$"}},
     "peers": {
         "type": "array",

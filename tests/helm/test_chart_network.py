@@ -22,7 +22,7 @@ PODS: dict[str, tuple[str, dict[str, str]]] = {
 """Namespace and labels of pods."""
 ADDRESSES = {
     "store": "10.20.0.5", "API server": "10.10.0.10", "its Service": "10.96.0.1", "metadata": "169.254.169.254",
-    "Pod Identity": "169.254.170.23", "internet": "93.184.216.34", "v6": "2606:2800:220:1::1",
+    "Pod Identity": "169.254.170.23", "node cache": "169.254.20.10", "internet": "93.184.216.34", "v6": "2606:2800:220:1::1",
 }  # fmt: skip
 
 
@@ -107,6 +107,28 @@ def test_names_are_resolved_and_the_store_is_reached(source: str) -> None:
     assert not allowed(objects, source, "internet", 80)
     assert not allowed(objects, source, "metadata", 443)
     assert not allowed(objects, source, "stranger", 443)
+
+
+def test_names_are_resolved_by_whoever_does_it_in_this_cluster() -> None:
+    """A pod of some namespace, a Service's address, a cache in the network of the machine: a chart cannot know which."""
+    for name in ("dns", "its Service", "node cache", "stranger"):
+        for protocol in ("UDP", "TCP"):
+            assert allowed(of_situation("defaults"), "trainer", name, 53, protocol)
+    assert not allowed(of_situation("restricted-namespace"), "trainer", "stranger", 53, "UDP")
+    assert allowed(of_situation("restricted-namespace"), "trainer", "dns", 53, "UDP")
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_no_rule_lets_everything_pass_by_saying_nothing(situation: str) -> None:
+    for found in of_situation(situation):
+        if found["kind"] == "NetworkPolicy":
+            spec = found["spec"]
+            for rule in (*(spec.get("ingress") or ()), *(spec.get("egress") or ())):
+                within_a_run = found["metadata"]["name"] == "trm-trainer" and "ports" not in rule
+                assert rule.get("ports") or within_a_run
+                assert rule.get("to") or rule.get("from") or found["metadata"]["name"] == "trm-dns"
+                ports = [(one["protocol"], one["port"]) for one in rule.get("ports", ())]
+                assert len(ports) == len(set(ports)), "a port is there twice"
 
 
 def test_a_port_in_the_address_of_the_store_is_let_out() -> None:
