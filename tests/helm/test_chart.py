@@ -246,8 +246,23 @@ def test_a_test_of_the_release_is_doctor_from_inside() -> None:
     plain = {entry["name"]: entry.get("value") for entry in own["spec"]["containers"][0]["env"]}
     assert plain["TRM_STORE"] == "s3://models/trm"
     assert plain["AWS_ENDPOINT_URL_S3"] == "https://s3.lab.example:9000"
-    hidden = {entry["name"]: entry["valueFrom"] for entry in container["env"] if "valueFrom" in entry}
-    assert hidden["AWS_SECRET_ACCESS_KEY"] == {"secretKeyRef": {"name": "trm-s3", "key": "AWS_SECRET_ACCESS_KEY"}}
+    once = [entry["name"] for entry in own["spec"]["containers"][0]["env"]]
+    assert len(once) == len(set(once)), "a variable of the values is not asked of the Secret, too"
+
+
+def test_a_test_of_the_release_takes_from_the_secret_what_runs_take() -> None:
+    from tests.trmkit.render.runs import small
+    from trmkit.render.objects import render
+
+    def hidden(container: Any) -> list[Any]:
+        return [entry for entry in container["env"] if "valueFrom" in entry]
+
+    job = render(small("cluster.storage_secret=trm-s3"), "pytorchjob")[1]["spec"]["pytorchReplicaSpecs"]["Worker"]
+    doctor = one(of_situation("onprem-s3"), "Pod", "trm-doctor")["spec"]
+    assert hidden(doctor["containers"][0]) == hidden(job["template"]["spec"]["containers"][0])
+    assert {"secretKeyRef": {"name": "trm-s3", "key": "AWS_SESSION_TOKEN", "optional": True}} in [
+        entry["valueFrom"] for entry in hidden(doctor["containers"][0])
+    ]
 
 
 def test_the_installer_is_told_what_comes_next_and_what_is_off() -> None:

@@ -28,7 +28,7 @@ When a version is released that changes it on purpose: `python -m tests.helm.rem
 """
 CANARIES = {"AWS_ACCESS_KEY_ID": "AKIACANARY0123456789", "AWS_SECRET_ACCESS_KEY": "canary/SECRET+0123456789"}
 LOOKS_SECRET = re.compile(
-    r"(?i)(secret.?access.?key|password|passwd|token|private.?key)\W{1,4}(?!valueFrom)[A-Za-z0-9/+]{8,}"
+    r"(?i)(secret.?access.?key|password|passwd|token|private.?key)\W{1,4}(?!valueFrom|optional)[A-Za-z0-9/+]{8,}"
 )
 
 
