@@ -38,13 +38,18 @@ RELEASES = {
     "PrometheusRule": ["prometheus-operator-v0.93.0"],
 }
 """Kinds of operators -> the releases whose definitions they are held to."""
+SWITCHED_ON = {
+    name: {"enabled": True}
+    for name in ("pipelines", "podDisruptionBudget", "devStore", "networkPolicy", "doctor", "defaults")
+} | {"kueue": {"enabled": True, "clusterQueue": "all"}, "quota": {"hard": {"pods": 5}}}
+"""What every namespace may have for itself."""
 every_situation = pytest.mark.parametrize("situation", SITUATIONS)
 
 
 def test_there_is_a_situation_for_every_promise() -> None:
     promised = {
         "eks-irsa", "onprem-s3", "kueue", "no-monitoring", "restricted-namespace", "air-gapped", "trainjob-only",
-        "everything",
+        "monitoring", "everything",
     }  # fmt: skip
     assert promised <= set(SITUATIONS)
 
@@ -132,6 +137,26 @@ def test_the_roles_are_those_that_trmctl_renders() -> None:
 
 def test_a_plain_installation_needs_no_operator() -> None:
     assert not {found["kind"] for found in of_situation("defaults")} & set(RELEASES)
+
+
+def test_releases_in_two_namespaces_share_no_object() -> None:
+    values = {**SWITCHED_ON, "monitoring": {"enabled": True, "podMonitor": {"labels": {"a": "b"}}}}
+    both = [rendered(values, namespace=name) for name in ("one", "two")]
+    seen = [
+        {(found["kind"], found["metadata"].get("namespace"), found["metadata"]["name"]) for found in objects}
+        for objects in both
+    ]
+    assert not seen[0] & seen[1]
+    assert {namespace for _, namespace, _ in seen[0]} == {"one", None}
+    assert not [found for objects in both for found in objects if found["kind"] == "PrometheusRule"]
+    assert not [name for objects in both for name in names(objects, "ConfigMap") if name.startswith("trm-dashboard-")]
+
+
+def test_a_budget_counts_pods_which_is_all_that_kubernetes_can_do_for_jobs() -> None:
+    spec = one(of_situation("everything"), "PodDisruptionBudget", "trm-trainer")["spec"]
+    assert isinstance(spec["minAvailable"], int)
+    assert spec["minAvailable"] > 5000, "more than a cluster has machines"
+    assert "maxUnavailable" not in spec
 
 
 def test_what_argo_reads_between_braces_arrives_as_it_is() -> None:
@@ -270,7 +295,8 @@ def test_the_installer_is_told_what_comes_next_and_what_is_off() -> None:
     assert "helm test trm -n research" in said
     assert "trmctl doctor -n research" in said
     assert "trmctl submit -c run.yaml -n research" in said
-    for value in ("trainJob.enabled", "pipelines.enabled", "kueue.enabled", "monitoring.enabled", "No store"):
+    off = "trainJob pipelines kueue monitoring monitoring.rules monitoring.dashboards"
+    for value in (*(f"{name}.enabled" for name in off.split()), "No store"):
         assert value in said
     everything = notes(SITUATIONS["everything"])
     assert "Off, because" not in everything
@@ -297,6 +323,7 @@ def test_the_installer_is_told_what_comes_next_and_what_is_off() -> None:
         ({"networkPolicy": {"credentials": {"ports": []}}}, "/networkPolicy/credentials/ports"),
         ({"priorityClasses": [{"name": "a"}]}, "value"),
         ({"kueue": {"enabled": True}}, "name the ClusterQueue"),
+        ({"devStore": {"enabled": True}, "networkPolicy": {"enabled": False}}, "leave networkPolicy.enabled on"),
     ],
 )
 def test_wrong_values_are_refused_and_say_where(values: dict[str, Any], words: str) -> None:

@@ -22,7 +22,8 @@ PODS: dict[str, tuple[str, dict[str, str]]] = {
 """Namespace and labels of pods."""
 ADDRESSES = {
     "store": "10.20.0.5", "API server": "10.10.0.10", "its Service": "10.96.0.1", "metadata": "169.254.169.254",
-    "Pod Identity": "169.254.170.23", "node cache": "169.254.20.10", "internet": "93.184.216.34", "v6": "2606:2800:220:1::1",
+    "Pod Identity": "169.254.170.23", "node cache": "169.254.20.10", "internet": "93.184.216.34",
+    "v6": "2606:2800:220:1::1",
 }  # fmt: skip
 
 
@@ -110,7 +111,7 @@ def test_names_are_resolved_and_the_store_is_reached(source: str) -> None:
 
 
 def test_names_are_resolved_by_whoever_does_it_in_this_cluster() -> None:
-    """A pod of some namespace, a Service's address, a cache in the network of the machine: a chart cannot know which."""
+    """A pod of some namespace, a Service's address, a cache in the machine's network: a chart cannot know which."""
     for name in ("dns", "its Service", "node cache", "stranger"):
         for protocol in ("UDP", "TCP"):
             assert allowed(of_situation("defaults"), "trainer", name, 53, protocol)
