@@ -36,8 +36,9 @@ RELEASES = {
     "LocalQueue": ["kueue-v0.19.2"],
     "PodMonitor": ["prometheus-operator-v0.93.0"],
     "PrometheusRule": ["prometheus-operator-v0.93.0"],
+    "CiliumNetworkPolicy": [],
 }
-"""Kinds of operators -> the releases whose definitions they are held to."""
+"""Kinds of operators -> the releases whose definitions they are held to. Of Cilium's there is none here."""
 SWITCHED_ON = {
     name: {"enabled": True}
     for name in ("pipelines", "podDisruptionBudget", "devStore", "networkPolicy", "doctor", "defaults")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.helm.charts import NAMESPACE, SITUATIONS, Object, of_situation, rendered
+from tests.helm.charts import NAMESPACE, SITUATIONS, Object, of_situation, one, rendered
 
 TRM = {"app.kubernetes.io/name": "trm"}
 PODS: dict[str, tuple[str, dict[str, str]]] = {
@@ -154,6 +154,21 @@ def test_the_api_server_is_reached_by_its_service_too_because_some_networks_look
         assert not allowed(objects, "trainer", "its Service", 443)
     eks = SITUATIONS["eks-irsa"]["networkPolicy"]["apiServer"]
     assert eks == {"cidrs": ["10.0.0.0/16", "172.20.0.1/32"], "ports": [443]}
+
+
+def test_cilium_is_told_of_the_api_server_by_name() -> None:
+    objects = of_situation("everything")
+    specs = one(objects, "CiliumNetworkPolicy", "trm-api-server")["specs"]
+    names = ("trm-trainer", "trm-pipelines", "trm-doctor")
+    plain = [one(objects, "NetworkPolicy", name)["spec"]["podSelector"] for name in names]
+    assert [spec["endpointSelector"] for spec in specs] == plain, "the same pods"
+    metrics, *callers = specs
+    assert metrics["ingress"][0]["toPorts"] == [{"ports": [{"port": "9400", "protocol": "TCP"}]}]
+    for spec in callers:
+        (rule,) = spec["egress"]
+        assert rule["toEntities"] == ["kube-apiserver"]
+        assert {entry["port"] for entry in rule["toPorts"][0]["ports"]} == {"443", "6443"}
+    assert not [found for found in of_situation("defaults") if found["kind"] == "CiliumNetworkPolicy"]
 
 
 def test_where_a_cloud_hands_out_roles_is_reached_only_if_it_is_named() -> None:
