@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 import yaml
 
 from trmkit.render import base
-from trmkit.render.pod import CONTAINER_SECURITY, POD_SECURITY
+from trmkit.render.pod import CONTAINER_SECURITY, CREDENTIALS, POD_SECURITY
 from trmkit.render.runtime import runtime
 from trmkit.render.text import write_all
 from workflows.pipeline import pipeline_template
@@ -30,7 +30,7 @@ DEFINITIONS: dict[str, Any] = {
     "dnsLabel": {"type": "string", "pattern": "^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$"},
     "quantity": {"type": "string", "pattern": QUANTITY},
     "duration": {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$"},
-    "ports": {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}},
+    "ports": {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 1, "maximum": 65535}},
     "cidrs": {"type": "array", "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$"}},
     "peers": {
         "type": "array",
@@ -98,6 +98,8 @@ def generated(root: Path) -> Iterator[tuple[str, str]]:
     written["doctorEverywhere"] = [*base.as_rules(base.LOOKER_EVERYWHERE), config_map(base.KUEUE_CONFIG[1])]
     yield f"{files}/rbac.yaml", NOTE + write_all([written])
     yield f"{files}/security.yaml", NOTE + write_all([{"pod": POD_SECURITY, "container": CONTAINER_SECURITY}])
+    keys = [{"name": name, "optional": optional} for name, optional in CREDENTIALS.items()]
+    yield f"{files}/credentials.yaml", NOTE + write_all([{"keys": keys}])
     yield f"{files}/runtime.yaml", NOTE + write_all([runtime()])
     for template in (pipeline_template(), sweep_template()):
         yield f"{files}/workflows/{template['metadata']['name']}.yaml", NOTE + write_all([template])

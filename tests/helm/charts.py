@@ -30,10 +30,12 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def rendered(values: dict[str, Any], *, upgrade: bool = False, chart: Path = CHART) -> list[Object]:
+def rendered(
+    values: dict[str, Any], *, upgrade: bool = False, chart: Path = CHART, namespace: str = NAMESPACE
+) -> list[Object]:
     """Return the objects that the chart makes with these values. HelmError: it refuses them."""
     with helm.Chart.load(chart) as loaded:
-        texts = loaded.render(values, name="trm", namespace=NAMESPACE, is_upgrade=upgrade)
+        texts = loaded.render(values, name="trm", namespace=namespace, is_upgrade=upgrade)
     found = []
     for path, text in texts.items():
         if path.endswith(".yaml"):

@@ -36,15 +36,21 @@ RELEASES = {
     "LocalQueue": ["kueue-v0.19.2"],
     "PodMonitor": ["prometheus-operator-v0.93.0"],
     "PrometheusRule": ["prometheus-operator-v0.93.0"],
+    "CiliumNetworkPolicy": [],
 }
-"""Kinds of operators -> the releases whose definitions they are held to."""
+"""Kinds of operators -> the releases whose definitions they are held to. Of Cilium's there is none here."""
+SWITCHED_ON = {
+    name: {"enabled": True}
+    for name in ("pipelines", "podDisruptionBudget", "devStore", "networkPolicy", "doctor", "defaults")
+} | {"kueue": {"enabled": True, "clusterQueue": "all"}, "quota": {"hard": {"pods": 5}}}
+"""What every namespace may have for itself."""
 every_situation = pytest.mark.parametrize("situation", SITUATIONS)
 
 
 def test_there_is_a_situation_for_every_promise() -> None:
     promised = {
         "eks-irsa", "onprem-s3", "kueue", "no-monitoring", "restricted-namespace", "air-gapped", "trainjob-only",
-        "everything",
+        "monitoring", "everything",
     }  # fmt: skip
     assert promised <= set(SITUATIONS)
 
@@ -132,6 +138,26 @@ def test_the_roles_are_those_that_trmctl_renders() -> None:
 
 def test_a_plain_installation_needs_no_operator() -> None:
     assert not {found["kind"] for found in of_situation("defaults")} & set(RELEASES)
+
+
+def test_releases_in_two_namespaces_share_no_object() -> None:
+    values = {**SWITCHED_ON, "monitoring": {"enabled": True, "podMonitor": {"labels": {"a": "b"}}}}
+    both = [rendered(values, namespace=name) for name in ("one", "two")]
+    seen = [
+        {(found["kind"], found["metadata"].get("namespace"), found["metadata"]["name"]) for found in objects}
+        for objects in both
+    ]
+    assert not seen[0] & seen[1]
+    assert {namespace for _, namespace, _ in seen[0]} == {"one", None}
+    assert not [found for objects in both for found in objects if found["kind"] == "PrometheusRule"]
+    assert not [name for objects in both for name in names(objects, "ConfigMap") if name.startswith("trm-dashboard-")]
+
+
+def test_a_budget_counts_pods_which_is_all_that_kubernetes_can_do_for_jobs() -> None:
+    spec = one(of_situation("everything"), "PodDisruptionBudget", "trm-trainer")["spec"]
+    assert isinstance(spec["minAvailable"], int)
+    assert spec["minAvailable"] > 5000, "more than a cluster has machines"
+    assert "maxUnavailable" not in spec
 
 
 def test_what_argo_reads_between_braces_arrives_as_it_is() -> None:
@@ -246,8 +272,23 @@ def test_a_test_of_the_release_is_doctor_from_inside() -> None:
     plain = {entry["name"]: entry.get("value") for entry in own["spec"]["containers"][0]["env"]}
     assert plain["TRM_STORE"] == "s3://models/trm"
     assert plain["AWS_ENDPOINT_URL_S3"] == "https://s3.lab.example:9000"
-    hidden = {entry["name"]: entry["valueFrom"] for entry in container["env"] if "valueFrom" in entry}
-    assert hidden["AWS_SECRET_ACCESS_KEY"] == {"secretKeyRef": {"name": "trm-s3", "key": "AWS_SECRET_ACCESS_KEY"}}
+    once = [entry["name"] for entry in own["spec"]["containers"][0]["env"]]
+    assert len(once) == len(set(once)), "a variable of the values is not asked of the Secret, too"
+
+
+def test_a_test_of_the_release_takes_from_the_secret_what_runs_take() -> None:
+    from tests.trmkit.render.runs import small
+    from trmkit.render.objects import render
+
+    def hidden(container: Any) -> list[Any]:
+        return [entry for entry in container["env"] if "valueFrom" in entry]
+
+    job = render(small("cluster.storage_secret=trm-s3"), "pytorchjob")[1]["spec"]["pytorchReplicaSpecs"]["Worker"]
+    doctor = one(of_situation("onprem-s3"), "Pod", "trm-doctor")["spec"]
+    assert hidden(doctor["containers"][0]) == hidden(job["template"]["spec"]["containers"][0])
+    assert {"secretKeyRef": {"name": "trm-s3", "key": "AWS_SESSION_TOKEN", "optional": True}} in [
+        entry["valueFrom"] for entry in hidden(doctor["containers"][0])
+    ]
 
 
 def test_the_installer_is_told_what_comes_next_and_what_is_off() -> None:
@@ -255,7 +296,8 @@ def test_the_installer_is_told_what_comes_next_and_what_is_off() -> None:
     assert "helm test trm -n research" in said
     assert "trmctl doctor -n research" in said
     assert "trmctl submit -c run.yaml -n research" in said
-    for value in ("trainJob.enabled", "pipelines.enabled", "kueue.enabled", "monitoring.enabled", "No store"):
+    off = "trainJob pipelines kueue monitoring monitoring.rules monitoring.dashboards"
+    for value in (*(f"{name}.enabled" for name in off.split()), "No store"):
         assert value in said
     everything = notes(SITUATIONS["everything"])
     assert "Off, because" not in everything
@@ -275,8 +317,14 @@ def test_the_installer_is_told_what_comes_next_and_what_is_off() -> None:
         ({"store": {"secretKey": "hunter2"}}, "secretKey"),
         ({"networkPolicy": {"apiServer": {"cidrs": []}}}, "/networkPolicy/apiServer/cidrs"),
         ({"networkPolicy": {"store": {"ports": [70000]}}}, "/networkPolicy/store/ports"),
+        ({"networkPolicy": {"store": {"peers": []}}}, "/networkPolicy/store/peers"),
+        ({"networkPolicy": {"store": {"ports": []}}}, "/networkPolicy/store/ports"),
+        ({"networkPolicy": {"dns": {"ports": []}}}, "/networkPolicy/dns/ports"),
+        ({"networkPolicy": {"apiServer": {"ports": []}}}, "/networkPolicy/apiServer/ports"),
+        ({"networkPolicy": {"credentials": {"ports": []}}}, "/networkPolicy/credentials/ports"),
         ({"priorityClasses": [{"name": "a"}]}, "value"),
         ({"kueue": {"enabled": True}}, "name the ClusterQueue"),
+        ({"devStore": {"enabled": True}, "networkPolicy": {"enabled": False}}, "leave networkPolicy.enabled on"),
     ],
 )
 def test_wrong_values_are_refused_and_say_where(values: dict[str, Any], words: str) -> None:

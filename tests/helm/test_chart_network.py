@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.helm.charts import NAMESPACE, Object, of_situation, rendered
+from tests.helm.charts import NAMESPACE, SITUATIONS, Object, of_situation, one, rendered
 
 TRM = {"app.kubernetes.io/name": "trm"}
 PODS: dict[str, tuple[str, dict[str, str]]] = {
@@ -21,7 +21,8 @@ PODS: dict[str, tuple[str, dict[str, str]]] = {
 }
 """Namespace and labels of pods."""
 ADDRESSES = {
-    "store": "10.20.0.5", "API server": "10.10.0.10", "metadata": "169.254.169.254", "internet": "93.184.216.34",
+    "store": "10.20.0.5", "API server": "10.10.0.10", "its Service": "10.96.0.1", "metadata": "169.254.169.254",
+    "Pod Identity": "169.254.170.23", "node cache": "169.254.20.10", "internet": "93.184.216.34",
     "v6": "2606:2800:220:1::1",
 }  # fmt: skip
 
@@ -109,6 +110,28 @@ def test_names_are_resolved_and_the_store_is_reached(source: str) -> None:
     assert not allowed(objects, source, "stranger", 443)
 
 
+def test_names_are_resolved_by_whoever_does_it_in_this_cluster() -> None:
+    """A pod of some namespace, a Service's address, a cache in the machine's network: a chart cannot know which."""
+    for name in ("dns", "its Service", "node cache", "stranger"):
+        for protocol in ("UDP", "TCP"):
+            assert allowed(of_situation("defaults"), "trainer", name, 53, protocol)
+    assert not allowed(of_situation("restricted-namespace"), "trainer", "stranger", 53, "UDP")
+    assert allowed(of_situation("restricted-namespace"), "trainer", "dns", 53, "UDP")
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_no_rule_lets_everything_pass_by_saying_nothing(situation: str) -> None:
+    for found in of_situation(situation):
+        if found["kind"] == "NetworkPolicy":
+            spec = found["spec"]
+            for rule in (*(spec.get("ingress") or ()), *(spec.get("egress") or ())):
+                within_a_run = found["metadata"]["name"] == "trm-trainer" and "ports" not in rule
+                assert rule.get("ports") or within_a_run
+                assert rule.get("to") or rule.get("from") or found["metadata"]["name"] == "trm-dns"
+                ports = [(one["protocol"], one["port"]) for one in rule.get("ports", ())]
+                assert len(ports) == len(set(ports)), "a port is there twice"
+
+
 def test_a_port_in_the_address_of_the_store_is_let_out() -> None:
     objects = of_situation("restricted-namespace")
     assert allowed(objects, "trainer", "store", 9000)
@@ -124,9 +147,35 @@ def test_who_calls_the_api_server_reaches_it_and_runs_do_not() -> None:
     assert allowed(of_situation("everything"), "step", "API server", 6443)
 
 
+def test_the_api_server_is_reached_by_its_service_too_because_some_networks_look_at_that_address() -> None:
+    for situation in ("onprem-s3", "restricted-namespace"):
+        objects = of_situation(situation)
+        assert allowed(objects, "doctor", "its Service", 443)
+        assert not allowed(objects, "trainer", "its Service", 443)
+    eks = SITUATIONS["eks-irsa"]["networkPolicy"]["apiServer"]
+    assert eks == {"cidrs": ["10.0.0.0/16", "172.20.0.1/32"], "ports": [443]}
+
+
+def test_cilium_is_told_of_the_api_server_by_name() -> None:
+    objects = of_situation("everything")
+    specs = one(objects, "CiliumNetworkPolicy", "trm-api-server")["specs"]
+    names = ("trm-trainer", "trm-pipelines", "trm-doctor")
+    plain = [one(objects, "NetworkPolicy", name)["spec"]["podSelector"] for name in names]
+    assert [spec["endpointSelector"] for spec in specs] == plain, "the same pods"
+    metrics, *callers = specs
+    assert metrics["ingress"][0]["toPorts"] == [{"ports": [{"port": "9400", "protocol": "TCP"}]}]
+    for spec in callers:
+        (rule,) = spec["egress"]
+        assert rule["toEntities"] == ["kube-apiserver"]
+        assert {entry["port"] for entry in rule["toPorts"][0]["ports"]} == {"443", "6443"}
+    assert not [found for found in of_situation("defaults") if found["kind"] == "CiliumNetworkPolicy"]
+
+
 def test_where_a_cloud_hands_out_roles_is_reached_only_if_it_is_named() -> None:
-    assert not allowed(of_situation("defaults"), "trainer", "metadata", 80)
-    assert allowed(of_situation("gke-workload-identity"), "trainer", "metadata", 80)
+    for name in ("Pod Identity", "metadata"):
+        assert not allowed(of_situation("defaults"), "trainer", name, 80)
+    assert allowed(of_situation("everything"), "trainer", "Pod Identity", 80)
+    assert not allowed(of_situation("everything"), "trainer", "metadata", 80)
 
 
 def test_the_trial_store_is_for_runs_and_reaches_nobody() -> None:

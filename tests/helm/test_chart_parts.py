@@ -28,8 +28,16 @@ When a version is released that changes it on purpose: `python -m tests.helm.rem
 """
 CANARIES = {"AWS_ACCESS_KEY_ID": "AKIACANARY0123456789", "AWS_SECRET_ACCESS_KEY": "canary/SECRET+0123456789"}
 LOOKS_SECRET = re.compile(
-    r"(?i)(secret.?access.?key|password|passwd|token|private.?key)\W{1,4}(?!valueFrom)[A-Za-z0-9/+]{8,}"
+    r"(?i)(secret.?access.?key|password|passwd|token|private.?key)\W{1,4}(?!valueFrom|optional)[A-Za-z0-9/+]{8,}"
 )
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_who_is_given_a_store_is_given_credentials_that_an_s3_client_knows(situation: str) -> None:
+    values = SITUATIONS[situation]
+    if values.get("store", {}).get("remote"):
+        annotations = values.get("serviceAccounts", {}).get("annotations", {})
+        assert values["store"].get("existingSecret") or set(annotations) == {"eks.amazonaws.com/role-arn"}
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)

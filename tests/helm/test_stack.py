@@ -1,5 +1,6 @@
 """trm-stack: the chart and what it can use, each only if it is asked for."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def stack(tmp_path: Path) -> Path:
             each["repository"] = f"file://../{each['name']}"
             stub = tmp_path / each["name"]
             (stub / "templates").mkdir(parents=True)
-            version = {"1.x.x": "1.0.0", "2.x.x": "2.3.0", "4.x.x": "4.8.1"}.get(each["version"], "82.6.0")
+            version = {"1.x.x": "1.0.0", "2.x.x": "2.3.0", "4.x.x": "4.8.1", "88.x.x": "88.1.3"}[each["version"]]
             chart = {"apiVersion": "v2", "name": each["name"], "version": version}
             (stub / "Chart.yaml").write_text(yaml.safe_dump(chart))
             body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": each["name"]}}
@@ -47,6 +48,21 @@ def test_nothing_but_trm_comes_unless_it_is_asked_for(stack: Path) -> None:
     for name in OPTIONAL:
         assert made(stack, {name: {"enabled": True}}) == {"trm", name}
     assert made(stack, {name: {"enabled": True} for name in OPTIONAL}) == {"trm", *OPTIONAL}
+
+
+def test_every_chart_from_elsewhere_is_held_to_one_major_version() -> None:
+    about = yaml.safe_load((STACK / "Chart.yaml").read_text(encoding="utf-8"))
+    versions = {each["name"]: each["version"] for each in about["dependencies"] if each["name"] != "trm"}
+    assert set(versions) == set(OPTIONAL)
+    assert all(re.fullmatch(r"[0-9]+\.x\.x", version) for version in versions.values())
+
+
+def test_metrics_in_the_stack_come_with_alerts_and_dashboards(stack: Path) -> None:
+    with helm.Chart.load(stack) as chart:
+        text = chart.render({"trm": {"monitoring": {"enabled": True}}}, name="trm", namespace=NAMESPACE)[
+            "trm-stack/charts/trm/templates/monitoring.yaml"
+        ]
+    assert {one["kind"] for one in yaml.safe_load_all(text) if one} == {"PodMonitor", "PrometheusRule", "ConfigMap"}
 
 
 def test_values_reach_trm_and_are_held_to_its_schema(stack: Path) -> None:

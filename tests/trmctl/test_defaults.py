@@ -79,6 +79,24 @@ def test_defaults_that_are_wrong_are_refused_and_say_where_they_are(trmctl: Run,
     assert "ConfigMap trm-defaults in namespace team" in result.err
 
 
+def test_a_run_file_differs_from_its_run_in_what_it_says_and_not_in_defaults(trmctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('default = "lab"\n[profiles.lab]\nowner = "ada"\n')
+    cluster = with_namespace_defaults()
+    assert trmctl("submit", cluster=cluster).code == 0
+    for second in ([], [NAME]):
+        same = trmctl("diff", "run.yaml", *second, cluster=cluster)
+        assert same.out == ""
+        assert "the run files say the same" in same.err
+        assert "cluster.image=registry.example/trm:2" in same.err, "what is taken is said"
+    Path("other.yaml").write_text(GOOD + "cluster: {memory: 1Gi}\n", encoding="utf-8")
+    for pair in (["other.yaml"], ["other.yaml", NAME], [NAME, "other.yaml"]):
+        rows = trmctl("diff", *pair, cluster=cluster).out.splitlines()[1:]
+        assert [row.split()[0] for row in rows] == ["cluster.memory"]
+    alone = trmctl("diff", "run.yaml", "other.yaml", cluster=cluster)
+    assert [row.split()[0] for row in alone.out.splitlines()[1:]] == ["cluster.memory"]
+    assert "defaults" not in alone.err, "no cluster is asked about two files"
+
+
 def test_defaults_that_may_not_be_read_are_not_there(trmctl: Run) -> None:
     cluster = FakeCluster()
     cluster.fail("get", CONFIG_MAP, ClusterForbiddenError("no"))

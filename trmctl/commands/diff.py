@@ -1,6 +1,7 @@
 """`trmctl diff`."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -8,6 +9,14 @@ from trmctl.options import Place, cluster_options, output_option, runs_option
 from trmctl.output import data, table
 from trmctl.stores import ask, storage, store_options
 from trmkit.spec.run import RunFile
+
+
+class Side(NamedTuple):
+    """One of the two that are compared."""
+
+    run: RunFile
+    place: str
+    """`file`, `machine`, `store` or `cluster`."""
 
 
 @click.command("diff")
@@ -30,7 +39,8 @@ def command(
     """Show the keys in which two runs differ.
 
     FIRST and SECOND are run files, runs on this machine, in a store, or in a cluster, asked in this order. A run file
-    alone is compared with the run of that name in the cluster.
+    alone is compared with the run of that name in the cluster. Beside a run in the cluster, a run file is taken as it
+    would be submitted: with what the profile and the namespace's defaults say.
 
     \b
     Example:
@@ -38,15 +48,14 @@ def command(
       trmctl diff run.yaml my-run --store s3://bucket/runs
     """
     from trmctl.prepare import differences
-    from trmkit.spec.load import load
 
     one = resolved(first, Path(runs), store, config, overrides, where)
     if second is None:
-        second = load(first).name if Path(first).is_file() else first
-        files = [one, live(second, where, one)]
+        second = one.run.name if one.place == "file" else first
+        other = Side(live(second, where, one.run), "cluster")
     else:
-        files = [one, resolved(second, Path(runs), store, config, overrides, where)]
-    found = differences(*files)
+        other = resolved(second, Path(runs), store, config, overrides, where)
+    found = differences(beside(one, other, where), beside(other, one, where))
     if output != "table":
         data({"differences": [{"key": key, "first": a, "second": b} for key, (a, b) in found.items()]}, output)
     elif found:
@@ -57,7 +66,7 @@ def command(
 
 def resolved(
     text: str, runs: Path, store: str | None, config: str | None, overrides: tuple[str, ...], where: Place
-) -> RunFile:
+) -> Side:
     """Return the run file of a run, wherever that is. Raises StoreError, ClusterMissingError: there is none."""
     from trmctl import runs as local
     from trmctl import stores
@@ -65,20 +74,27 @@ def resolved(
     from trmkit.spec.load import load, loads
 
     if Path(text).is_file():
-        return load(text)
+        return Side(load(text), "file")
     options = storage(store, config, overrides)
     try:
-        return load(local.find(text, runs).run_file)
+        return Side(load(local.find(text, runs).run_file), "machine")
     except StoreError:
         if options.remote is None and not text.startswith("s3://"):
             try:
-                return live(text, where)
+                return Side(live(text, where), "cluster")
             except ClusterNotConfiguredError:
                 pass
             raise
     found = stores.find(options, text)
     content = ask(lambda: found.store.read(f"{found.run.key}/run.yaml"))
-    return loads(content.decode("utf-8", "replace"), f"{found.store.url}/{found.run.key}/run.yaml")
+    return Side(loads(content.decode("utf-8", "replace"), f"{found.store.url}/{found.run.key}/run.yaml"), "store")
+
+
+def beside(side: Side, other: Side, where: Place) -> RunFile:
+    """Return the run file of a side; that of a file beside a run in the cluster as it would be submitted there."""
+    from trmctl.commands.submit import opened
+
+    return opened(side.run, where)[1] if (side.place, other.place) == ("file", "cluster") else side.run
 
 
 def live(text: str, where: Place, like: RunFile | None = None) -> RunFile:
