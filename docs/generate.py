@@ -108,7 +108,7 @@ def cli_page() -> str:
 
 def helps(command: click.Command, parent: click.Context, name: str, level: str) -> list[str]:
     """Return the help of a command, and of the commands below it, each under a heading."""
-    context = click.Context(command, parent, name, terminal_width=WIDTH, max_content_width=WIDTH)
+    context = click.Context(command, parent, name.split()[-1], terminal_width=WIDTH, max_content_width=WIDTH)
     context.help_option_names = parent.help_option_names = ["-h", "--help"]
     found = [f"{level} {name}\n\n{fenced(command.get_help(context))}"]
     below = command.commands if isinstance(command, click.Group) else {}

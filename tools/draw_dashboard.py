@@ -273,6 +273,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rows", nargs="*", default=[], help="headings of the rows to draw [all]")
     parser.add_argument("--to", default=Path("dashboard.png"), type=Path)
     options = parser.parse_args(arguments)
+    try:
+        return draw(options)
+    except OSError as error:
+        print(
+            f"error: {options.prometheus} does not answer: {error}\n  next: give Prometheus' own address",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def draw(options: argparse.Namespace) -> int:
+    """Ask, draw and write; return the exit code. OSError: Prometheus does not answer."""
     prometheus = Prometheus(options.prometheus)
     end = options.until or time.time()
     drawer = Drawer(prometheus, end - options.last, end, {"namespace": options.namespace, "run": options.run})
@@ -287,6 +299,12 @@ def main(arguments: list[str]) -> int:
             )
         }
     )
+    if not runs and options.board == "run":
+        print(
+            f"error: Prometheus knows no run {options.run!r} of that time\n  next: see --run, --namespace and --last",
+            file=sys.stderr,
+        )
+        return 1
     text, height = page(drawer, load(options.board), options.rows, runs)
     if options.to.suffix == ".html":
         options.to.write_text(text, encoding="utf-8")

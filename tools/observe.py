@@ -4,6 +4,7 @@
 """
 
 import argparse
+import fcntl
 import os
 import shutil
 import signal
@@ -40,8 +41,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--no-open", action="store_true", help="open no browser")
     parser.add_argument("override", nargs="*", metavar="KEY=VALUE", help="keys of the run file to change")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda signum, _: sys.exit(128 + signum))
     HOME.mkdir(parents=True, exist_ok=True)
+    lock = (HOME / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        say(f"error: somebody observes here already\n  next: end that first, or look at its page ({HOME})")
+        return 1
     port = free_port()
     try:
         with prometheus(port) as address, page(address, opened=not options.no_open) as url:
@@ -58,6 +66,7 @@ def main(arguments: list[str]) -> int:
 def train(config: str, port: int, more: list[str], overrides: list[str]) -> int:
     """Run `config` here from a fresh start, its metrics on `port`; return the exit code."""
     runs = HOME / "runs"
+    say(f"a fresh run in {runs}; Ctrl-C ends all of it")
     shutil.rmtree(runs, ignore_errors=True)
     keys = [
         f"storage.path={runs}", f"train.log.prometheus_port={port}", f"train.log.prometheus_address={HERE}",

@@ -266,7 +266,7 @@ def test_a_test_of_the_release_is_doctor_from_inside() -> None:
     options = {name: each for each in command.params for name in each.opts}
     assert {word for word in container["command"] if word.startswith("-")} <= set(options)
     assert options["--store"].envvar == "TRM_STORE"
-    assert container["command"] == ["trmctl", "doctor", "--in-cluster", "--output", "json"]
+    assert container["command"] == ["trmctl", "doctor", "--in-cluster"]
     assert "TRM_STORE" not in {entry["name"] for entry in container["env"]}, "it is in the defaults"
     own = one(rendered({**SITUATIONS["onprem-s3"], "defaults": {"enabled": False}}), "Pod", "trm-doctor")
     plain = {entry["name"]: entry.get("value") for entry in own["spec"]["containers"][0]["env"]}
@@ -281,7 +281,7 @@ def test_a_test_of_the_release_takes_from_the_secret_what_runs_take() -> None:
     from trmkit.render.objects import render
 
     def hidden(container: Any) -> list[Any]:
-        return [entry for entry in container["env"] if "valueFrom" in entry]
+        return [entry for entry in container["env"] if "secretKeyRef" in entry.get("valueFrom", {})]
 
     job = render(small("cluster.storage_secret=trm-s3"), "pytorchjob")[1]["spec"]["pytorchReplicaSpecs"]["Worker"]
     doctor = one(of_situation("onprem-s3"), "Pod", "trm-doctor")["spec"]

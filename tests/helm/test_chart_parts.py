@@ -251,6 +251,8 @@ def test_a_run_that_says_nothing_of_a_cluster_gets_what_the_chart_gives(trmctl: 
     assert pod["serviceAccountName"] == "trm-trainer"
     container = pod["containers"][0]
     assert container["image"] == "registry.lab.example/trm:0.1.0"
-    hidden = [entry["valueFrom"]["secretKeyRef"] for entry in container["env"] if "valueFrom" in entry]
+    hidden = [
+        entry["valueFrom"]["secretKeyRef"] for entry in container["env"] if "secretKeyRef" in entry.get("valueFrom", {})
+    ]
     assert {entry["name"] for entry in hidden} == {"trm-s3"}
     assert job["metadata"]["annotations"]["trm.dev/store"].startswith("s3://models/trm/little/")

@@ -21,7 +21,7 @@ def asked(fleet: Fleet, query: Query, run: str = ".+") -> list[Series]:
     Panels that add up minutes look at full minutes alone: the end is the next one, and the values are those of now.
     """
     end = 60.0 * math.ceil(time.time() / 60)
-    begin = fleet.began - 60
+    begin = end - 5 * math.ceil((end - fleet.began + 60) / 5)  # so that the last point is the end
     variables = {
         "namespace": NAMESPACE if run != ".+" else ".+", "run": run, "__range": f"{math.ceil(end - begin)}s",
         "__interval": "5s", "__rate_interval": "1m",

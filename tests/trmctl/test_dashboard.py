@@ -244,3 +244,15 @@ def test_a_prometheus_that_does_not_answer_is_said_and_hides_nothing(tmp_path: P
         assert status == 502
     assert trmctl("dashboard", "--prometheus", "http://me:word@here", "--no-open").code == 2
     assert trmctl("dashboard", "--prometheus", "file:///etc/passwd", "--no-open").code == 2
+
+
+def test_what_is_trained_is_told_so_that_runs_can_be_told_apart(tmp_path: Path) -> None:
+    root = write_run(tmp_path, "demo/0123abcd", 10)
+    found = Local(tmp_path).show("demo/0123abcd")
+    assert found is not None
+    assert found.settings == {}  # the file is none
+    (root / "run.yaml").write_text((Path(__file__).parents[2] / "configs" / "sudoku-4x4.yaml").read_text())
+    found = Local(tmp_path).show("demo/0123abcd")
+    assert found is not None
+    assert found.settings["train.lr"] == "0.001"
+    assert not [key for key in found.settings if "log" in key or key.startswith(("cluster", "storage"))]

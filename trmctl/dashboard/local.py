@@ -2,13 +2,15 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from trmctl import runs
 from trmctl.dashboard.series import CURVES, LISTS, Curve, Shown, bins, depths
+from trmkit.errors import TrmError
 from trmkit.metrics import PHASES
+from trmkit.spec.load import loads
 from trmkit.store.layout import RunDirectory
 
 RESTING_SECONDS = 90.0
@@ -100,6 +102,7 @@ def shown(key: str, directory: RunDirectory, lines: list[dict[str, Any]], curves
             found.best = _number(line.get("best"))
     found.phases = split([line for line in lines if line["kind"] == "train"][-WINDOW:])
     found.samples = samples(directory.samples)
+    found.settings = settings(directory.run_file)
     found.state = _state(directory, found, lines)
     return found
 
@@ -120,6 +123,26 @@ def _state(directory: RunDirectory, found: Shown, lines: list[dict[str, Any]]) -
     if time.time() - found.updated > RESTING_SECONDS:
         return "silent"
     return "training" if lines else "starting"
+
+
+def settings(path: Path) -> dict[str, str]:
+    """Return the keys of a run file that say what is trained; {}: it cannot be read."""
+    try:
+        found = loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TrmError):
+        return {}
+    told = found.model_dump(mode="json", include={"model", "data", "train", "seed"})
+    told["train"] = {key: value for key, value in told["train"].items() if key not in ("log", "checkpoint")}
+    return dict(flat(told, ""))
+
+
+def flat(value: object, path: str) -> Iterator[tuple[str, str]]:
+    """Yield every value below `value` as text, with its path."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from flat(inner, f"{path}.{key}" if path else key)
+    else:
+        yield path, json.dumps(value)
 
 
 def samples(path: Path) -> dict[str, Any] | None:

@@ -132,6 +132,8 @@ class Shown:
     """Seconds an update."""
     events: list[tuple[str, float, float]] = field(default_factory=list)
     """`checkpoint` or `start`, update, seconds since 1970."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Keys of the run file that say what is trained, and their values as text."""
     samples: Mapping[str, Any] | None = None
     """Rows of the test set, and what the model made of them at the last evaluation."""
 

@@ -15,7 +15,7 @@ async function ask(path) {
 }
 
 const identity = (run) => `${run.source} ${run.key}`;
-const name = (run) => (view.runs.some((one) => one.key === run.key && one.source !== run.source) ? `${run.key} (${run.source})` : run.key);
+const name = (run) => (run.source === "local" ? run.key : `${run.key} (Prometheus)`);
 const colour = (run) => `var(--c${view.chosen.indexOf(identity(run)) % MOST})`;
 
 function say(text, bad = false) {
@@ -37,7 +37,7 @@ async function refresh() {
     view.data = new Map(found.map((run) => [identity(run), run]));
     draw({ forced: false });
     if (listed.errors.length) return say(listed.errors.join("; "), true);
-    say(view.runs.length ? `${view.runs.length} runs; seen ${new Date().toLocaleTimeString()}` : "no runs here yet; trmctl run -c RUN.yaml makes one");
+    say(view.runs.length ? `${view.runs.length} ${view.runs.length === 1 ? "run" : "runs; click to overlay them"}; seen ${new Date().toLocaleTimeString()}` : "no runs here yet; trmctl run -c RUN.yaml makes one");
   } catch (error) {
     say(`not refreshed: ${error.message}`, true);
   }
@@ -61,7 +61,7 @@ function draw({ forced = true } = {}) {
   const focused = document.activeElement?.dataset?.key;
   const shown = view.chosen.map((one) => view.data.get(one)).filter(Boolean);
   place("runs").replaceChildren(...view.runs.slice(0, 60).map((run) => listed(run)));
-  place("tiles").replaceChildren(...shown.map(tile));
+  place("tiles").replaceChildren(...shown.map((run) => tile(run, differences(shown))));
   place("panels").replaceChildren(...view.panels.map((panel) => card(panel, shown)));
   place("samples").replaceChildren(...shown.filter((run) => run.samples?.rows?.length).map((run) => samples(run, name(run))));
   if (focused) document.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
@@ -76,7 +76,14 @@ function listed(run) {
   return html("li", {}, button);
 }
 
-function tile(run) {
+// The keys of the run files in which the runs shown differ.
+function differences(shown) {
+  const known = shown.filter((run) => Object.keys(run.settings).length);
+  const keys = [...new Set(known.flatMap((run) => Object.keys(run.settings)))];
+  return keys.filter((key) => known.some((run) => run.settings[key] !== known[0].settings[key]));
+}
+
+function tile(run, keys) {
   const fact = (text, value) => html("div", {}, html("span", {}, text), html("b", {}, value));
   const bar = html("div", { class: "bar", role: "progressbar", "aria-label": "progress", "aria-valuenow": String(Math.round(100 * run.step / (run.total || 1))) }, html("i"));
   bar.firstChild.style.width = `${100 * run.step / (run.total || 1)}%`;
@@ -85,7 +92,8 @@ function tile(run) {
     fact("best", run.best === null ? "–" : written(run.best, "ratio")),
     fact("time left", run.left_seconds ? span(run.left_seconds) : "–"),
     fact("an update", written(Object.values(run.phases).reduce((sum, one) => sum + one, 0) || null, "seconds")),
-    fact("starts", String(run.events.filter(([kind]) => kind === "start").length)), bar);
+    fact("starts", String(run.events.filter(([kind]) => kind === "start").length)),
+    ...keys.slice(0, 4).map((key) => fact(key, run.settings[key] ?? "–")), bar);
   made.style.setProperty("--mark", colour(run));
   return made;
 }
