@@ -105,6 +105,9 @@ def test_the_screen_of_a_run_has_curves_and_ranks() -> None:
             cluster.ports[(f"{JOB}-worker-{rank}", 9400, "/metrics")] = (
                 f'trm_train_step {step}\ntrm_train_loss{{part="total"}} {100 / step}\n'
                 f"trm_train_step_seconds {rank + 1}\n"
+                'trm_time_seconds_total{phase="forward"} 3\ntrm_time_seconds_total{phase="data"} 1\n'
+                'trm_eval_accuracy_by_depth_ratio{depth="10",level="exact"} 0.5\n'
+                'trm_eval_accuracy_by_depth_ratio{depth="2",level="exact"} 0.25\n'
             )
         seen = watcher.look()
     assert seen.curves['train_loss{part="total"}'] == [(10, 10.0), (30, 100 / 30)]
@@ -115,6 +118,8 @@ def test_the_screen_of_a_run_has_curves_and_ranks() -> None:
     assert "no numbers yet" in text
     assert 'train_loss{part="total"}  3.333' in text
     assert "seconds an update, by rank" in text
+    assert "time  forward 75%  data 25%" in text
+    assert "test rows right after step  2: 25.0%  10: 50.0%" in text
 
 
 def test_text_of_prometheus_is_read_and_the_rest_left_out() -> None:

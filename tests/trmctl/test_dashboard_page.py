@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from tests.trmctl.browser import Page, browser
 from tests.trmctl.conftest import Run
 from tests.trmctl.dashboard_runs import add, get, site, train_line, write_run
 from trmctl.dashboard.local import Local
 from trmctl.dashboard.series import PANELS
+from trmctl.screens.watcher import LocalWatcher, screen
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +121,24 @@ def test_a_run_here_is_watched_in_the_terminal_to_its_end(tmp_path: Path, trmctl
     wrong = trmctl(*command, "--curve", "train_los")
     assert wrong.code == 2
     assert "did you mean" in wrong.err
+    unasked = trmctl(*command[:2], *command[3:])
+    assert unasked.code == 1
+    assert "because in the cluster" in unasked.err
     missing = trmctl("watch", "nothing", "--here", "--runs", str(tmp_path))
     assert missing.code == 1
     assert "there is no run 'nothing'" in missing.err
+
+
+@pytest.mark.parametrize("height", [12, 24, 60])
+def test_the_terminal_shows_no_more_than_it_has_room_for(tmp_path: Path, height: int) -> None:
+    write_run(tmp_path, "demo/0123abcd", 100)
+    seen = LocalWatcher(tmp_path, "demo/0123abcd", ()).look()
+    with (tmp_path / "screen").open("w") as file:
+        console = Console(width=110, height=height, record=True, file=file)
+        console.print(screen(seen, 110, height))
+    lines = console.export_text().rstrip().splitlines()
+    assert len(lines) <= height
+    assert lines[0].startswith("demo/0123abcd  trained  update 100  loss")
+    assert lines[-2].startswith("time  other 22%  evaluation 19%")
+    assert lines[-1] == "test rows right after step  1: 10.0%  2: 20.0%  3: 30.0%  4: 50.0%"
+    assert lines[-4].strip()  # the last curve has its lines

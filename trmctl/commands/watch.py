@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option(
     "--curve", "curves", multiple=True, metavar="METRIC", help="A metric to draw, as train_learning_rate. Repeatable."
 )
-@click.option("--here", is_flag=True, help="A run on this machine, by its name or folder, and not in a cluster.")
+@click.option("--here", is_flag=True, help="A run on this machine, by its name or folder; do not ask a cluster.")
 @click.option("--runs", default="runs", show_default=True, metavar="DIR", help="Folder of the runs here.")
 @cluster_options
 def command(run: str, every: float, curves: tuple[str, ...], here: bool, runs: str, where: Place) -> int:
@@ -28,19 +28,29 @@ def command(run: str, every: float, curves: tuple[str, ...], here: bool, runs: s
 
     Loss, scores, supervision steps until halt, and how long an update takes on each rank, read from its pods through
     the API server, or from the files of a run here; no Prometheus is needed. Off a terminal it prints a line at a time.
-    Ctrl-C leaves the run alone. `trmctl dashboard` shows more, in the browser.
+    Ctrl-C leaves the run alone. A run that no cluster has is looked for here. `trmctl dashboard` shows more, in the
+    browser.
 
     \b
     Example:
       trmctl watch sudoku
-      trmctl watch arc-demo --here
+      trmctl watch runs/arc-demo/0123abcd
     """
     from rich.live import Live
 
     from trmctl.output import console, plain, talk
     from trmctl.screens.watcher import screen
+    from trmkit.errors import ClusterError, StoreError
 
-    watcher = watch_here(run, runs, curves) if here else watch_there(run, curves, where)
+    watcher: LocalWatcher | Watcher
+    try:
+        watcher = watch_here(run, runs, curves) if here else watch_there(run, curves, where)
+    except ClusterError as error:
+        try:
+            watcher = watch_here(run, runs, curves)
+        except StoreError:
+            raise error from None
+        talk(f"the run in {runs}/, because in the cluster: {error.message}")
     printer = console()
     try:
         with Live(console=printer, auto_refresh=False, screen=printer.is_terminal) as live:

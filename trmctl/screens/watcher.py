@@ -1,7 +1,8 @@
 """What `trmctl watch` shows: numbers of a run here, or of its pods, as they come, drawn over the updates."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,13 @@ USUAL = {
     "gradient norm": "trm_train_gradient_norm",
 }
 """Names of curves, and what they draw."""
+RIGHT = 'trm_eval_accuracy_by_depth_ratio{level="exact"}'
+PHASE = re.compile(r'trm_time_seconds_total\{phase="(\w+)"\}')
+DEPTH = re.compile(r'trm_eval_accuracy_by_depth_ratio\{depth="(\d+)",level="exact"\}')
+"""Metrics of which all that are there are shown, as a pod writes them."""
+CURVE_LINES = 5
+"""Lines that a curve takes at least, with its heading."""
+SHOWN_DEPTHS = 8
 KEPT = 2000
 """Points of a curve; of more, every second one is dropped."""
 LABELS = 10
@@ -45,6 +53,10 @@ class Seen:
     """Rank -> seconds of an update."""
     next: str
     """What to do where there is nothing to see."""
+    phases: Mapping[str, float] = field(default_factory=dict)
+    """What the time goes into, in seconds of any number of updates."""
+    depths: Sequence[tuple[str, float]] = ()
+    """Supervision steps, and test rows that are right after so many, as a part of 1."""
 
     @property
     def line(self) -> str:
@@ -54,7 +66,8 @@ class Seen:
         parts += [f"{name} {points[-1][1]:.4g}" for name, points in self.curves.items() if points]
         if self.step_seconds:
             slowest = max(self.step_seconds, key=lambda rank: self.step_seconds[rank])
-            parts.append(f"{self.step_seconds[slowest]:.3g} s an update (rank {slowest} is the slowest)")
+            who = f" (rank {slowest} is the slowest)" if len(self.step_seconds) > 1 else ""
+            parts.append(f"{self.step_seconds[slowest]:.3g} s an update{who}")
         return "  ".join(parts) + (f"  ({self.message})" if self.message else "")
 
 
@@ -88,7 +101,7 @@ class LocalWatcher:
         over = shown.state in ("trained", "scored", "failed")
         return Seen(
             self._key, shown.state, "", over, int(shown.state == "failed"), shown.step, curves,
-            {0: pace[-1][2]} if pace else {}, "nothing has been logged yet",
+            {0: pace[-1][2]} if pace else {}, "nothing has been logged yet", shown.phases, shown.lists.get(RIGHT, ()),
         )  # fmt: skip
 
 
@@ -121,6 +134,7 @@ class Watcher:
         return Seen(
             job.name, str(state.phase).lower(), state.message, state.finished, state.exit_code, int(step), self._curves,
             seconds, f"trmctl why {job.name} says what it waits for",
+            labelled(joined, PHASE), sorted(labelled(joined, DEPTH).items(), key=lambda one: int(one[0])),
         )  # fmt: skip
 
     def _add(self, points: list[Point], step: float, value: float | None) -> None:
@@ -133,6 +147,26 @@ class Watcher:
             del points[:-1:2]
 
 
+def labelled(numbers: Mapping[str, float], pattern: re.Pattern[str]) -> dict[str, float]:
+    """Return the numbers whose names are of `pattern`, by what it captures."""
+    found = {name: pattern.fullmatch(name) for name in numbers}
+    return {match[1]: numbers[name] for name, match in found.items() if match}
+
+
+def facts(seen: Seen) -> list[str]:
+    """Return where the time goes, and what thinking longer buys, each in a line."""
+    lines, total = [], sum(seen.phases.values())
+    if total:
+        largest = sorted(seen.phases.items(), key=lambda one: -one[1])
+        shares = [f"{name} {value / total:.0%}" for name, value in largest if value / total >= 0.005]
+        lines.append("time  " + "  ".join(shares))
+    if seen.depths:
+        every = -(-len(seen.depths) // SHOWN_DEPTHS)
+        chosen = [*seen.depths[:-1:every], seen.depths[-1]]
+        lines.append("test rows right after step  " + "  ".join(f"{depth}: {value:.1%}" for depth, value in chosen))
+    return lines
+
+
 def screen(seen: Seen, width: int, height: int) -> "Group":
     """Return the screen."""
     from rich.console import Group
@@ -140,10 +174,13 @@ def screen(seen: Seen, width: int, height: int) -> "Group":
 
     from trmctl.output import plain
 
-    curves = {name: points for name, points in seen.curves.items() if points}
-    ranks = bars(seen.step_seconds, max(10, width - 30))
-    room = max(3, (height - 6 - min(len(ranks), height // 3)) // max(1, len(curves)) - 2)
-    parts = [Text(plain(seen.line), style="bold")]
+    ranks = bars(seen.step_seconds, max(10, width - 30)) if len(seen.step_seconds) > 1 else []
+    told = facts(seen)
+    left = height - 3 - len(told) - (2 + min(len(ranks), height // 3) if ranks else 0)
+    drawable = [(name, points) for name, points in seen.curves.items() if points]
+    curves = dict(drawable[: max(1, left // CURVE_LINES)])
+    room = max(3, left // max(1, len(curves)) - 2)
+    parts = [Text(plain(seen.line), style="bold", no_wrap=True, overflow="ellipsis")]
     for name, points in curves.items():
         parts.append(Text(f"\n{name}  {points[-1][1]:.4g}", style="cyan"))
         parts += [Text(line) for line in curve(points, max(10, width - LABELS - 2), min(room, 8))]
@@ -151,6 +188,7 @@ def screen(seen: Seen, width: int, height: int) -> "Group":
         parts.append(Text("\nseconds an update, by rank", style="cyan"))
         shown = ranks if len(ranks) <= height // 3 else sorted(ranks, key=lambda one: -float(one[1]))[: height // 3]
         parts += [Text(f"{rank:>4} {value:>8} {bar}") for rank, value, bar in shown]
+    parts += [Text(line, no_wrap=True, overflow="ellipsis") for line in ("", *told) if told]
     if not curves:
         parts.append(Text(f"\nno numbers yet; {seen.next}"))
     return Group(*parts)
