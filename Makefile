@@ -22,9 +22,11 @@ help:  ## List the targets
 setup: $(STAMP)  ## Make .venv and install everything, when something changed
 
 $(STAMP): pyproject.toml constraints.txt
+	@echo "installing into $(VENV): some minutes, about 2 GB"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,cluster,dev]'
 	@touch $@
+	@echo "installed; 'source $(BIN)/activate' puts trmctl on your path"
 
 demo: setup  ## Train, score and report the demo; with STORAGE=s3 through an S3 server on this machine
 	$(if $(filter s3,$(STORAGE)),$(BIN)/python -m tools.demo_s3,$(BIN)/trmctl run -c configs/arc-demo.yaml)
