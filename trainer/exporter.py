@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -203,7 +204,7 @@ class Server:
                 if self.path.partition("?")[0] != place.path:
                     self.send_error(404, f"metrics are at {place.path}")
                     return
-                with_quiet_leave(super().do_GET)
+                super().do_GET()
 
         Handler.registry = registry
         try:
@@ -223,18 +224,15 @@ class Server:
         self._thread.join()
 
 
-def with_quiet_leave(answer: Callable[[], None]) -> None:
-    """Answer; who leaves before the end of it is nobody's error."""
-    try:
-        answer()
-    except (BrokenPipeError, ConnectionResetError):
-        return
-
-
 class _Listening(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
     block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that left in the middle: it is no error of the run."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
     def server_bind(self) -> None:
         if self.address_family == socket.AF_INET6:

@@ -8,7 +8,7 @@ from tests.helm.boards import need
 from tests.observe.fleet import Fleet
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Return two runs, one that finished and one that broke, as Prometheus saw them; both still answer."""
     need("prometheus", "prometheus")

@@ -6,6 +6,7 @@ Without that a page of somebody else, whose name was made to lead here, could re
 import ipaddress
 import json
 import socket
+import sys
 import threading
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -117,19 +118,16 @@ def serve(site: Site, address: str, port: int) -> ThreadingHTTPServer:
                 status, kind, content = 403, "application/json", _json({"error": "call this page by its own address"})
             else:
                 status, kind, content = site.answer(self.path)
-            try:
-                self.send_response(status)
-                for name, value in (
-                    ("Content-Type", kind), ("Content-Length", str(len(content))), ("Cache-Control", "no-store"),
-                    ("Content-Security-Policy", RULES), ("X-Content-Type-Options", "nosniff"),
-                    ("Cross-Origin-Resource-Policy", "same-origin"), ("Referrer-Policy", "no-referrer"),
-                ):  # fmt: skip
-                    self.send_header(name, value)
-                self.end_headers()
-                if body:
-                    self.wfile.write(content)
-            except (BrokenPipeError, ConnectionResetError):
-                return  # who asked has left
+            self.send_response(status)
+            for name, value in (
+                ("Content-Type", kind), ("Content-Length", str(len(content))), ("Cache-Control", "no-store"),
+                ("Content-Security-Policy", RULES), ("X-Content-Type-Options", "nosniff"),
+                ("Cross-Origin-Resource-Policy", "same-origin"), ("Referrer-Policy", "no-referrer"),
+            ):  # fmt: skip
+                self.send_header(name, value)
+            self.end_headers()
+            if body:
+                self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing: the page asks every few seconds."""
@@ -137,6 +135,11 @@ def serve(site: Site, address: str, port: int) -> ThreadingHTTPServer:
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Say nothing of a browser that left in the middle."""
+            if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+                super().handle_error(request, client_address)
 
     try:
         return Server((address, port), Handler)
