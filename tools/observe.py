@@ -8,7 +8,6 @@ import fcntl
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tools.seaweed import free_ports
 
 HOME = Path("runs/observe")
 RULES = Path("helm/trm/rules")
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> int:
     except OSError:
         say(f"error: somebody observes here already\n  next: end that first, or look at its page ({HOME})")
         return 1
-    port = free_port()
+    (port,) = free_ports(1)
     try:
         with prometheus(port) as address, page(address, opened=not options.no_open) as url:
             code = train(options.config, port, [] if options.once else ["train.log.linger_seconds=3"], options.override)
@@ -94,7 +95,7 @@ def prometheus(port: int) -> Iterator[str | None]:
     rules = sorted(str(path.resolve()) for path in RULES.glob("*.yaml"))
     config = HOME / "prometheus.yml"
     config.write_text(CONFIG.format(rules=rules, here=HERE, port=port))
-    own, data = free_port(), HOME / "prometheus"
+    (own,), data = free_ports(1), HOME / "prometheus"
     shutil.rmtree(data, ignore_errors=True)
     command = [
         program, f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address={HERE}:{own}",
@@ -110,7 +111,7 @@ def prometheus(port: int) -> Iterator[str | None]:
 @contextmanager
 def page(address: str | None, *, opened: bool) -> Iterator[str]:
     """Serve the page for the time of a `with` block; yield where it is."""
-    port = free_port()
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "trmctl", "dashboard", "--runs", str(HOME / "runs"), "--port", str(port)]
     command += ["--prometheus", address, "--since", "1h"] if address else []
     command += ["--every", "1s", "--open" if opened else "--no-open"]
@@ -148,13 +149,6 @@ def wait_for(url: str) -> None:
             if time.monotonic() > until:
                 raise TimeoutError(f"{url} does not answer") from None
             time.sleep(0.1)
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HERE, 0))
-        return int(probe.getsockname()[1])
 
 
 def say(text: str) -> None:
