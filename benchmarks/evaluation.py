@@ -23,9 +23,10 @@ from trainer.evaluate import NOTHING, find_checkpoint, load_for_inference
 from trainer.evaluators.exact import Solved
 from trainer.models import TrainableModel
 from trainer.models.base import Carry
+from trainer.puzzle_subject import Puzzles
 from trainer.solve import Plan, solve
 from trainer.state import make_model
-from trainer.train import open_data, train
+from trainer.train import train
 from trmkit.spec.load import loads
 from trmkit.store.layout import RunDirectory
 
@@ -61,7 +62,7 @@ def trained(folder: Path, steps: int) -> tuple[TrainableModel, Split]:
     run = loads(RUN, "run", [f"train.steps={steps}", f"storage.path={folder / 'runs'}", f"storage.data={folder}"])
     directory = RunDirectory.of(run)
     train(run, directory, WORLD)
-    _, split = open_data(run, WORLD)
+    split = Puzzles(run, WORLD).test
     model = make_model(run, split.metadata, WORLD.device)
     load_for_inference(model, find_checkpoint(directory, "last"))
     return model, split

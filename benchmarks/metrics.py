@@ -19,7 +19,8 @@ from trainer.exporter import Exporter
 from trainer.meter import Meter
 from trainer.metrics import JsonLines, MetricsLog
 from trainer.state import look_at
-from trainer.train import build_state, open_data
+from trainer.subject import subject_of
+from trainer.train import build_state
 from trmkit.spec.load import load
 
 UPDATES, CALLS, SCRAPE_SECONDS = 12, 200, 15.0
@@ -42,8 +43,8 @@ def costs(config: str) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         run = load(Path(config), [f"storage.path={folder}", "train.device=cpu", "train.compile=false"])
         world = World(0, 1, 0, torch.device("cpu"))
-        split, _ = open_data(run, world)
-        state = build_state(run, split, world)
+        subject = subject_of(run)(run, world)
+        state = build_state(run, subject, world)
         meter, exporter = Meter(state), Exporter("first")
         log = MetricsLog(exporter, [JsonLines(Path(folder) / "metrics.jsonl", 0)])
         update = state.update()

@@ -16,8 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from trainer.data.expect import expected
-from trainer.data.store import Metadata
-from trainer.flops import PEAK_TFLOPS, blank_batch, operations
+from trainer.flops import PEAK_TFLOPS, operations
 from trainer.metrics import read_lines
 from trainer.models import TrainableModel
 from trainer.models import build as build_model
@@ -47,7 +46,7 @@ def description(run: RunFile, *, gpu: str | None = None, rate: float | None = No
     prepare(model, run.train.model_copy(update={"compile": False}))
     processes = max(1, run.cluster.nodes * max(1, run.cluster.gpus_per_node))
     share = max(1, run.train.batch_size // processes)
-    traced = _trace(model, data)
+    traced = _trace(model)
     parameters = _parameters(model)
     updates = total_steps(run, data)
     per_update = traced["flops"] * run.train.batch_size * model.calls_per_update
@@ -82,14 +81,14 @@ def _parameters(model: TrainableModel) -> dict[str, int]:
     return {"trainable": trainable, "table": table, "buffers": buffers, "total": trainable + table + buffers}
 
 
-def _trace(model: TrainableModel, data: Metadata) -> dict[str, int]:
+def _trace(model: TrainableModel) -> dict[str, int]:
     """Trace a training step: FLOPs of a row (2 per multiply-add), bytes kept for the backward pass, bytes of carry.
 
     Of what is kept, some grows with the rows, some (weights cast to another type) does not: two sizes tell them apart.
     """
-    flops = operations(model, data.seq_len)
-    one, two = (_kept_bytes(model, blank_batch(data.seq_len, rows)) for rows in (1, 2))
-    carry = model.initial_carry(blank_batch(data.seq_len, 1)) or {}
+    flops, here = operations(model), torch.device("meta")
+    one, two = (_kept_bytes(model, model.blank_batch(rows, here)) for rows in (1, 2))
+    carry = model.initial_carry(model.blank_batch(1, here)) or {}
     return {
         "flops": flops,
         "activations": two - one,

@@ -124,7 +124,7 @@ def summary(result: dict[str, Any]) -> dict[str, float]:
 
 def what_is_asked(run: RunFile) -> str:
     """Return a hash of what the scores at the end depend on, besides the checkpoint."""
-    return section_hash(run.evaluate, run.data, version=run.seed)[:12]
+    return section_hash(run.evaluate, run.data, version=run.seed, without={"text"})[:12]
 
 
 def _refuse_what_cannot_be(run: RunFile, model: TrainableModel, grid: Grid) -> None:

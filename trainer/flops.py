@@ -15,7 +15,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainer.models import TrainableModel
 from trainer.models import build as build_model
-from trainer.models.base import Batch
 from trmkit.spec.model import ModelSection
 
 PEAK_TFLOPS = {
@@ -31,26 +30,16 @@ SIDE, TRIES = 512, 20
 def of_a_row(model: ModelSection, cells: int, vocabulary: int, identifiers: int) -> int:
     """Return the operations of one supervised training step of one row; nothing is computed and nothing drawn."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return operations(build_model(model, vocabulary, cells, identifiers), cells)
+        return operations(build_model(model, vocabulary, cells, identifiers))
 
 
-def operations(model: TrainableModel, cells: int) -> int:
+def operations(model: TrainableModel) -> int:
     """Return the operations of one supervised training step of one row of `model`, which is on the device `meta`."""
-    batch = blank_batch(cells, 1)
+    batch = model.blank_batch(1, torch.device("meta"))
     model.train()
     with FlopCounterMode(display=False) as counter:
         model(model.initial_carry(batch), batch).loss.backward()
     return int(counter.get_total_flops())
-
-
-def blank_batch(cells: int, rows: int) -> Batch:
-    """Return a batch of `rows` empty rows on the device `meta`."""
-    grid = torch.zeros(rows, cells, dtype=torch.int32, device="meta")
-    return {
-        "inputs": grid,
-        "labels": grid,
-        "puzzle_identifiers": torch.zeros(rows, dtype=torch.int32, device="meta"),
-    }
 
 
 @lru_cache(maxsize=8)

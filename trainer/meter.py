@@ -72,6 +72,7 @@ class Meter:
             "seconds": self.seconds(),
             **self._work(rows, seconds),
             **self._progress(),
+            **state.feed.numbers(),
             "memory_bytes": memory.used(),
             **{f"gpu_memory_{kind}_bytes": value for kind, value in memory.gpu(world.device).items()},
         }

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from trainer import data
-from trainer import evaluate as evaluation
 from trainer.dist import World
+from trainer.evaluate import find_checkpoint, summary
 from trainer.exporter import SILENT, Exporter
 from trainer.progress import say
 from trainer.remote import Remote, remote_results
 from trainer.scope import Part
+from trainer.subject import subject_of
 from trainer.train import train
 from trmkit.errors import CheckpointError
 from trmkit.spec.run import RunFile
@@ -40,8 +41,8 @@ def is_scored(run: RunFile, directory: RunDirectory) -> bool:
     """Say whether `eval.json` has the scores of the newest checkpoint here, as this run file asks for them."""
     try:
         found: Any = json.loads(directory.evaluation.read_bytes())
-        asked = found["asked"] == evaluation.what_is_asked(run) and found["checkpoint"] == "last"
-        newest = evaluation.find_checkpoint(directory, "last")
+        asked = found["asked"] == subject_of(run).asked(run) and found["checkpoint"] == "last"
+        newest = find_checkpoint(directory, "last")
     except (OSError, ValueError, LookupError, TypeError, CheckpointError):
         return False
     return bool(asked and found["step"] == newest.step)
@@ -53,9 +54,9 @@ def evaluate(
     """Score the `last` or the `best` checkpoint, which the run's store may have; every process calls it."""
     exporter.state("evaluating")
     with remote_results(run, directory, world, which):
-        found = evaluation.evaluate(run, directory, world, which, part)
+        found = subject_of(run).score(run, directory, world, which, part)
     if found["scope"]["scored"] == found["scope"]["total"]:
-        exporter.write("test", found["step"], evaluation.summary(found))
+        exporter.write("test", found["step"], summary(found))
 
 
 def report(run: RunFile, directory: RunDirectory) -> Path:

@@ -3,6 +3,7 @@
 Legend: `G` rows over all processes (the global batch), `B` rows of this process.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,8 @@ from torch import Tensor
 from trainer import optim
 from trainer.checkpoint import Checkpoint, Files, understood
 from trainer.clock import Clock
+from trainer.data.feed import Feed
 from trainer.data.store import Metadata
-from trainer.data.stream import Stream
 from trainer.dist import World, seed_all
 from trainer.models import TrainableModel
 from trainer.models import build as build_model
@@ -33,6 +34,8 @@ def total_steps(run: RunFile, data: Metadata) -> int:
     """Return the updates of the whole training. SpecError: there would be none."""
     if run.train.steps is not None:
         return run.train.steps
+    if run.train.tokens is not None:
+        return math.ceil(run.train.tokens / (run.train.batch_size * data.seq_len))
     rows = (run.train.epochs or 0) * data.total_groups * data.mean_puzzle_examples
     if rows < run.train.batch_size:
         raise SpecError(
@@ -45,7 +48,7 @@ def total_steps(run: RunFile, data: Metadata) -> int:
 
 def make_model(run: RunFile, data: Metadata, device: torch.device) -> TrainableModel:
     """Return the freshly initialised model of `run` for `data`, on `device`."""
-    if device.type == "mps" and run.model.loss == "stablemax" and run.model.loss_dtype == "float64":
+    if device.type == "mps" and run.model.needs_float64:
         raise SpecError("model.loss_dtype: MPS has no float64", next="--set model.loss_dtype=float32")
     seed_all(run.seed)
     model = build_model(run.model, data.vocab_size, data.seq_len, data.num_puzzle_identifiers)
@@ -65,10 +68,10 @@ class Update:
 
 
 class TrainState:
-    """Model, average, optimizers, stream of rows, rows being worked on, and how many updates were made."""
+    """Model, average, optimizers, source of rows, rows being worked on, and how many updates were made."""
 
-    def __init__(self, run: RunFile, model: TrainableModel, stream: Stream, world: World, total: int) -> None:
-        self.run, self.model, self.stream, self.world, self.total = run, model, stream, world, total
+    def __init__(self, run: RunFile, model: TrainableModel, feed: Feed, world: World, total: int) -> None:
+        self.run, self.model, self.feed, self.world, self.total = run, model, feed, world, total
         self.step = 0
         self.seconds = 0.0
         self.evaluated = 0
@@ -135,7 +138,7 @@ class TrainState:
         total = self.run.train.batch_size
         first = self.world.rows(total).start
         with self.clock.phase("data"):
-            batch = self.stream.next(self._free())
+            batch = self.feed.next(self._free())
         for index, part in enumerate(self.parts):
             rows = slice(first + part.start, first + part.stop)
             with self.clock.phase("forward"):
@@ -184,7 +187,7 @@ class TrainState:
             "made_by": made_by(self.run),
             "batch_size": self.run.train.batch_size,
             "processes": self.world.size,
-            "stream": self.stream.state(),
+            "stream": self.feed.state(),
             "optimizer": numbers,
         }
         shared: Files = {
@@ -211,7 +214,7 @@ class TrainState:
         self.evaluated, self.best = _number(state, "evaluated"), _best(state["best"])
         if self.step != checkpoint.step:
             raise ValueError(f"its state is of step {self.step}")
-        self.stream.restore(state["stream"])
+        self.feed.restore(state["stream"])
         return [*self._restore_average(checkpoint, device), *self._restore_rows(checkpoint, state)]
 
     def _restore_average(self, checkpoint: Checkpoint, device: str) -> list[str]:
@@ -254,11 +257,7 @@ class TrainState:
 
     def _refuse_another_carry(self, carry: Carry) -> None:
         """ValueError: a tensor of `carry`, of all rows, is missing, or of another shape or type than the model's."""
-        cells = self.stream.cells
-        batch = {name: torch.zeros(1, cells, dtype=torch.int32) for name in ("inputs", "labels")}
-        batch["puzzle_identifiers"] = torch.zeros(1, dtype=torch.int32)
-        device = self.world.device
-        wanted = self.model.initial_carry({name: value.to(device) for name, value in batch.items()}) or {}
+        wanted = self.model.initial_carry(self.model.blank_batch(1, self.world.device)) or {}
         shapes = {name: (self.run.train.batch_size, *value.shape[1:], value.dtype) for name, value in wanted.items()}
         found = {name: (*value.shape, value.dtype) for name, value in carry.items()}
         if shapes != found:

@@ -7,15 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trainer import checkpoint, data, flops
+from trainer import checkpoint, flops
 from trainer.agency import HEART
 from trainer.claim import claim
-from trainer.data.manifest import grid_of
-from trainer.data.store import Split, read_identifiers, read_split
-from trainer.data.stream import Stream, fits_on_device
 from trainer.dist import Stopped, StopSignal, World
-from trainer.evaluate import evaluate_sample
-from trainer.examples import Watched
 from trainer.exporter import SILENT, Exporter
 from trainer.fits import refuse_table_without_room
 from trainer.known import note_data
@@ -27,6 +22,7 @@ from trainer.progress import TrainingProgress, say
 from trainer.remote import Remote, about, open_remote
 from trainer.start import start_from_another
 from trainer.state import TrainState, make_model, total_steps
+from trainer.subject import Subject, subject_of
 from trmkit.errors import CheckpointError, StoreError, StoreUnavailableError, TrainError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
@@ -41,19 +37,19 @@ def train(run: RunFile, directory: RunDirectory, world: World, exporter: Exporte
     with world.together():
         if world.first:
             refuse_table_without_room(run, world)
-    train_split, test_split = open_data(run, world)
+    subject = subject_of(run)(run, world)
     with StopSignal().listening() as stop, claim(run, directory, world):
         remote = bring_newest(run, directory, world, stop)
         machines = meet(directory, world)
         spread_newest(machines, directory.checkpoints, run.train.checkpoint.keep)
         note_data(run, directory, world)
-        state = build_state(run, train_split, world)
+        state = build_state(run, subject, world)
         if not resume(state, directory):
             start_from_another(state, directory)
-        with Session(state, directory, stop, remote, machines, exporter) as session:
+        with Session(state, subject, directory, stop, remote, machines, exporter) as session:
             while True:
                 stop.check(world)
-                session.evaluate_if_due(test_split)
+                session.evaluate_if_due()
                 session.save_if_due()
                 if state.step >= state.total:
                     break
@@ -79,19 +75,12 @@ def bring_newest(run: RunFile, directory: RunDirectory, world: World, stop: Stop
     return remote
 
 
-def open_data(run: RunFile, world: World) -> tuple[Split, Split]:
-    """Return the training and the test split of `run`, built by the first process if need be."""
-    folder = data.build_together(run, world)
-    return read_split(folder, "train"), read_split(folder, "test")
-
-
-def build_state(run: RunFile, split: Split, world: World) -> TrainState:
+def build_state(run: RunFile, subject: Subject, world: World) -> TrainState:
     """Return the state before the first update."""
-    model = make_model(run, split.metadata, world.device)
+    data = subject.metadata
+    model = make_model(run, data, world.device)
     prepare(model, run.train)
-    on_device = fits_on_device(split, world.device, run.train.data_on_device)
-    stream = Stream(split, run.seed, run.train.batch_size, world, on_device=on_device)
-    state, data = TrainState(run, model, stream, world, total_steps(run, split.metadata)), split.metadata
+    state = TrainState(run, model, subject.feed(run, world), world, total_steps(run, data))
     if world.first:
         state.row_flops = flops.of_a_row(run.model, data.seq_len, data.vocab_size, data.num_puzzle_identifiers)
     return state
@@ -123,6 +112,7 @@ class Session:
     def __init__(
         self,
         state: TrainState,
+        subject: Subject,
         directory: RunDirectory,
         stop: StopSignal,
         remote: Remote | None,
@@ -130,9 +120,7 @@ class Session:
         exporter: Exporter = SILENT,
     ) -> None:
         self.state, self.directory, self.stop, self.remote, self.machines = state, directory, stop, remote, machines
-        self.exporter = exporter
-        folder = data.place_of(state.run.data, Path(state.run.storage.data))
-        self._watched = Watched(directory.samples, grid_of(folder), read_identifiers(folder))
+        self.subject, self.exporter = subject, exporter
         self.scores: dict[str, float] = {}
         self.saved = state.step
         self.saved_at = time.monotonic()
@@ -174,6 +162,7 @@ class Session:
                 self.progress.say(f"{error}; {done}")
         finally:
             HEART.rest()
+            self.state.feed.close()
             self.progress.__exit__(None, None, None)
             self.log.close()
             if error is None:
@@ -231,7 +220,7 @@ class Session:
         found += [when.every_steps * step_seconds] if when.every_steps else []
         return min(found, default=0.0)
 
-    def evaluate_if_due(self, split: Split) -> None:
+    def evaluate_if_due(self) -> None:
         """Score the averaged weights on a part of the test set; keep the checkpoint if it is the best so far."""
         state, options = self.state, self.state.run.evaluate
         if not options.every_steps or state.step % options.every_steps or state.step == state.evaluated:
@@ -240,7 +229,7 @@ class Session:
         started = time.monotonic()
         HEART.rest()  # the model may be compiled again for this
         with self._doing("evaluating", "evaluation"):
-            found = evaluate_sample(state, split, self.stop, self._watched)
+            found = self.subject.examine(state, self.directory, self.stop)
         self.meter.pause(time.monotonic() - started)
         state.evaluated, self.scores = state.step, single(found)
         self.progress.say(f"step {state.step}: test exact accuracy {found['exact_accuracy']:.4f}")

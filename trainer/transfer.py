@@ -42,8 +42,8 @@ def import_reference(run: RunFile, directory: RunDirectory, file: Path) -> Path:
     train_split = read_split(folder, "train")
     model = make_model(run, train_split.metadata, HERE.device)
     load_reference(model, read_weights(file), file)
-    stream = Stream(train_split, run.seed, run.train.batch_size, HERE, on_device=False)
-    state = TrainState(run, model, stream, HERE, total_steps(run, train_split.metadata))
+    feed = Stream(train_split, run.seed, run.train.batch_size, HERE, on_device=False)
+    state = TrainState(run, model, feed, HERE, total_steps(run, train_split.metadata))
     directory.checkpoints.mkdir(parents=True, exist_ok=True)
     write_notes(folder, directory)
     note = {"path": str(file.resolve()), "step": None, "sha256": sha256(file)}

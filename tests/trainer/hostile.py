@@ -16,7 +16,8 @@ import torch
 from trainer import checkpoint
 from trainer.dist import World
 from trainer.evaluate import load_for_inference
-from trainer.train import build_state, open_data
+from trainer.subject import subject_of
+from trainer.train import build_state
 from trmkit.errors import TrmError
 from trmkit.spec.load import load
 
@@ -31,12 +32,12 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
         seen.append(f"{event} {arguments[:2]}")
 
 
-def attempt(path: Path, run: Any, split: Any, world: World) -> dict[str, Any]:
+def attempt(path: Path, run: Any, subject: Any, world: World) -> dict[str, Any]:
     """Try one checkpoint as training and evaluation would."""
     started, before, found = time.monotonic(), len(seen), "accepted"
     try:
         whole = checkpoint.verify(path)
-        state = build_state(run, split, world)
+        state = build_state(run, subject, world)
         state.restore(whole)
         load_for_inference(state.model, whole)
         state.update()
@@ -50,12 +51,12 @@ def main(folder: Path, run_file: Path) -> None:
     torch.set_num_threads(1)
     world = World(0, 1, 0, torch.device("cpu"))
     run = load(run_file)
-    split, _ = open_data(run, world)
-    results = {"": attempt(folder / "good" / "step_00000012", run, split, world)}  # everything is imported now
+    subject = subject_of(run)(run, world)
+    results = {"": attempt(folder / "good" / "step_00000012", run, subject, world)}  # everything is imported now
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     sys.addaudithook(watch)
     for path in sorted(folder.iterdir()):
-        results[path.name] = attempt(path / "step_00000012", run, split, world)
+        results[path.name] = attempt(path / "step_00000012", run, subject, world)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base
     print(json.dumps({"results": results, "grown_mib": grown / 1024}))
 

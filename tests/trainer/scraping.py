@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from trainer.dist import StopSignal, World
 from trainer.exporter import Exporter
-from trainer.train import Session, build_state, open_data
+from trainer.subject import subject_of
+from trainer.train import Session, build_state
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 
@@ -59,9 +60,9 @@ class Visitor(threading.Thread):
 
 def break_down(run: RunFile, alone: World, exporter: Exporter) -> None:
     """Train until a weight breaks."""
-    split, _ = open_data(run, alone)
-    state = build_state(run, split, alone)
-    with Session(state, RunDirectory.of(run), StopSignal(), None, None, exporter) as session:
+    subject = subject_of(run)(run, alone)
+    state = build_state(run, subject, alone)
+    with Session(state, subject, RunDirectory.of(run), StopSignal(), None, None, exporter) as session:
         while True:
             session.update()
             state.model.get_parameter("inner.lm_head.weight").data[0, 0] = float("nan")

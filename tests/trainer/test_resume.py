@@ -18,7 +18,8 @@ from trainer import checkpoint
 from trainer.__main__ import main
 from trainer.claim import claim
 from trainer.dist import World
-from trainer.train import build_state, open_data, resume
+from trainer.subject import subject_of
+from trainer.train import build_state, resume
 from trmkit.errors import CheckpointError
 from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
@@ -197,8 +198,8 @@ def test_an_average_that_is_switched_on_starts_from_the_weights(
 ) -> None:
     without = change(small_run, "train.ema=0", "train.steps=4")
     train_alone(without)
-    train_split, _ = open_data(small_run, alone)
-    state = build_state(small_run, train_split, alone)
+    subject = subject_of(small_run)(small_run, alone)
+    state = build_state(small_run, subject, alone)
     resume(state, RunDirectory.of(without))
     assert state.ema is not None
     for name, p in state.model.named_parameters():
@@ -210,9 +211,9 @@ def test_a_checkpoint_of_another_experiment_is_refused(small_run: RunFile, alone
     train_alone(small_run)
     for override in ("train.optimizer=adamw", "seed=3", "model.H_cycles=3"):
         other = change(small_run, override)
-        train_split, _ = open_data(other, alone)
+        subject = subject_of(other)(other, alone)
         with pytest.raises(CheckpointError, match="made with another"):
-            resume(build_state(other, train_split, alone), RunDirectory.of(small_run))
+            resume(build_state(other, subject, alone), RunDirectory.of(small_run))
 
 
 def test_two_trainings_of_one_run_at_a_time_are_refused(small_run: RunFile, alone: World) -> None:

@@ -153,10 +153,11 @@ def test_where_a_run_started_from_is_written_down_and_names_another_run(arc_run:
 
 def test_an_imported_checkpoint_is_written_down_too(small_run: RunFile, tmp_path: Path) -> None:
     from trainer.dist import World
-    from trainer.train import build_state, open_data
+    from trainer.subject import subject_of
+    from trainer.train import build_state
 
     world = World(0, 1, 0, torch.device("cpu"))
-    model = build_state(small_run, open_data(small_run, world)[0], world).model
+    model = build_state(small_run, subject_of(small_run)(small_run, world), world).model
     file = tmp_path / "theirs.pt"
     torch.save(reference_weights(model), file)
     directory = RunDirectory.of(small_run)

@@ -14,7 +14,8 @@ from tests.trainer.helpers import change, final_state, train_alone
 from trainer import checkpoint
 from trainer.claim import claim
 from trainer.dist import Stopped, StopSignal, World
-from trainer.train import Session, build_state, open_data
+from trainer.subject import subject_of
+from trainer.train import Session, build_state
 from trmkit.errors import SpecError, TrainError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
@@ -76,10 +77,10 @@ def test_another_seed_gives_other_weights(small_run: RunFile) -> None:
 def test_a_gradient_that_is_not_finite_stops_the_run_and_the_last_good_state_stays(
     small_run: RunFile, alone: World
 ) -> None:
-    train_split, _ = open_data(small_run, alone)
-    state = build_state(small_run, train_split, alone)
+    subject = subject_of(small_run)(small_run, alone)
+    state = build_state(small_run, subject, alone)
     directory = RunDirectory.of(small_run)
-    with claim(small_run, directory, alone), Session(state, directory, StopSignal(), None) as session:
+    with claim(small_run, directory, alone), Session(state, subject, directory, StopSignal(), None) as session:
         for _ in range(2):
             session.update()
         session.save()
@@ -108,9 +109,9 @@ def test_a_signal_saves_and_leaves(small_run: RunFile, signum: signal.Signals, c
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(small_run: RunFile, alone: World) -> None:
-    train, _ = open_data(small_run, alone)
+    subject = subject_of(small_run)(small_run, alone)
     with pytest.raises(SpecError, match="cannot be divided"):
-        build_state(small_run, train, World(0, 3, 0, torch.device("cpu")))
+        build_state(small_run, subject, World(0, 3, 0, torch.device("cpu")))
 
 
 @pytest.mark.parametrize(
@@ -130,8 +131,8 @@ def test_a_logger_works_offline_or_its_absence_is_an_error_that_names_it(
 
 
 def test_slots_work_on_a_puzzle_until_it_halts(small_run: RunFile, alone: World) -> None:
-    train, _ = open_data(small_run, alone)
-    state = build_state(small_run, train, alone)
+    subject = subject_of(small_run)(small_run, alone)
+    state = build_state(small_run, subject, alone)
     before = None
     for _ in range(8):
         state.update()

@@ -7,6 +7,7 @@ from trainer.data.arc import choose_tasks
 from trainer.data.grid import VOCAB_SIZE
 from trainer.data.manifest import read_manifest
 from trainer.data.store import SET, Metadata, read_split
+from trmkit.spec.curriculum import CurriculumData
 from trmkit.spec.data import ArcData, DataSection, FolderData, MazeData, MazeGeneratedData, MixedData, SudokuData
 
 SUDOKU_EXTREME = (3_831_994, 9)
@@ -36,6 +37,10 @@ def _foretell(section: DataSection, root: Path) -> tuple[Metadata, int]:
         return _foretell_mixed(section, root)
     if isinstance(section, ArcData):
         return _foretell_arc(section)
+    if isinstance(section, CurriculumData):
+        from trainer.data.curriculum import foretold
+
+        return foretold(section)
     if isinstance(section, MazeData):
         groups, side, vocab, copies = (
             section.subsample_size or MAZE_HARD[0],

@@ -34,11 +34,6 @@ class Stream:
         self._drawn = self._known = 0
         self._extend()
 
-    @property
-    def cells(self) -> int:
-        """Cells L of a row."""
-        return self._split.metadata.seq_len
-
     def next(self, halted: Tensor | None) -> Batch:
         """Return a batch for this process's slots; only rows of slots where `halted` [B] is true are new ones.
 
@@ -49,6 +44,13 @@ class Stream:
             halted = torch.ones(mine.stop - mine.start, dtype=torch.bool, device=self._world.device)
         taken = self._take(self._world.gather_rows(halted))
         return self._rows.get(taken[mine])
+
+    def numbers(self) -> dict[str, float]:
+        """Return nothing: a place in the stream says nothing to people."""
+        return {}
+
+    def close(self) -> None:
+        """Do nothing: nothing works in the background."""
 
     def state(self) -> dict[str, int]:
         """Return the place in the stream: the epoch, and how many of its rows have been handed out."""

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Protocol, cast
 
+import torch
 from torch import nn
 
 from trainer.models.base import Batch, Carry, Draws, Step
@@ -10,6 +11,7 @@ from trmkit.spec.model import ModelSection
 
 FAMILIES = {
     "trm": "trainer.models.trm:build",
+    "ladder": "trainer.models.ladder:build",
 }
 
 
@@ -25,6 +27,9 @@ class Model(Protocol):
 
     def __call__(self, carry: Carry | None, batch: Batch, draws: Draws | None = None) -> Step:
         """Work one supervised step."""
+
+    def blank_batch(self, rows: int, device: torch.device) -> Batch:
+        """Return a batch of `rows` rows that hold nothing, of the shapes and types it is given in training."""
 
     def initial_carry(self, batch: Batch) -> Carry | None:
         """Return a carry in which every row is halted."""

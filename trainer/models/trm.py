@@ -84,10 +84,19 @@ class TinyRecursiveReasoningModel_ACTV1(nn.Module):  # noqa: N801 - the name use
     def __init__(self, cfg: TrmModel, vocab: int, cells: int, identifiers: int) -> None:
         """Build for puzzles of `cells` cells with `vocab` kinds of tokens and `identifiers` puzzle identifiers."""
         super().__init__()
-        self.cfg = cfg
+        self.cfg, self._cells = cfg, cells
         self.max_steps = cfg.halt_max_steps
         self.inner = TinyRecursiveReasoningModel_ACTV1_Inner(cfg, vocab, cells, identifiers)
         self.latent_names = self.inner.state_names
+
+    def blank_batch(self, rows: int, device: torch.device) -> Batch:
+        """Return a batch of `rows` empty puzzles."""
+        grid = torch.zeros(rows, self._cells, dtype=torch.int32, device=device)
+        return {
+            "inputs": grid,
+            "labels": grid,
+            "puzzle_identifiers": torch.zeros(rows, dtype=torch.int32, device=device),
+        }
 
     def initial_carry(self, batch: Batch) -> Carry:
         """Return a carry in which every row is halted, so that the first step takes all of `batch`."""

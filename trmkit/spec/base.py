@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
@@ -31,8 +32,11 @@ class Section(BaseModel):
     )
 
 
-def section_hash(*sections: Section, version: int = 1) -> str:
-    """Return 12 hex digits that name the content of `sections`; `version` is the format of what is built from them."""
-    content = [version, *(section.model_dump(mode="json") for section in sections)]
+def section_hash(*sections: Section, version: int = 1, without: Collection[str] = ()) -> str:
+    """Return 12 hex digits that name the content of `sections`, but for the keys `without`.
+
+    `version` is the format of what is built from them.
+    """
+    content = [version, *(section.model_dump(mode="json", exclude=set(without)) for section in sections)]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from trmkit.spec.base import NonNegativeInt, PositiveInt, Section, Sequence
+from trmkit.spec.curriculum import CurriculumData
 
 
 class SudokuData(Section):
@@ -208,6 +209,6 @@ def _grid(kind: str, side: int | None) -> str:
 
 
 DataSection = Annotated[
-    SudokuData | SudokuGeneratedData | MazeData | MazeGeneratedData | ArcData | FolderData | MixedData,
+    SudokuData | SudokuGeneratedData | MazeData | MazeGeneratedData | ArcData | FolderData | MixedData | CurriculumData,
     Field(discriminator="source"),
 ]

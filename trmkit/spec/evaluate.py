@@ -4,7 +4,38 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from trmkit.spec.base import NonNegativeFloat, NonNegativeInt, PositiveInt, Section, Sequence
+from trmkit.spec.base import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt, Section, Sequence
+
+Suite = Literal["algorithmic", "longctx", "ppl", "depth", "self_test"]
+
+
+class TextSection(Section):
+    """How a language model is scored: suites at the end, and bounds that keep each finite."""
+
+    suites: Annotated[Sequence[Suite], Field(min_length=1)] = ("algorithmic", "longctx", "ppl", "depth")
+    """What is scored at the end: tasks in and out of distribution, a needle in a long text, perplexity, tasks at other
+    depths of recursion, and whether the model reads as it should."""
+
+    max_new_tokens: PositiveInt = 72
+    """Most tokens of an answer at the end."""
+
+    sample_new_tokens: PositiveInt = 32
+    """Most tokens of an answer in an evaluation during training."""
+
+    contexts: Annotated[Sequence[PositiveInt], Field(min_length=1)] = (1024, 2048, 4096)
+    """Lengths of the texts with a needle, in tokens; those over the model's context are reported as skipped."""
+
+    depths: Annotated[Sequence[Fraction], Field(min_length=1)] = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+    """Where in the text the needle is."""
+
+    needles: PositiveInt = 10
+    """Texts of each length and depth."""
+
+    ppl_tokens: PositiveInt = 500_000
+    """Most held-out language tokens that perplexity is taken of."""
+
+    rounds: Annotated[Sequence[PositiveInt], Field(min_length=1)] = (1, 2, 4, 8, 16)
+    """Rounds of recursion that the suite `depth` tries: loops, or rounds of thinking."""
 
 
 class EvaluateSection(Section):
@@ -58,6 +89,9 @@ class EvaluateSection(Section):
 
     attempts: PositiveInt = 2
     """ARC: answers to each test input in `submission.json`."""
+
+    text: TextSection = Field(default={}, validate_default=True)
+    """How a language model is scored."""
 
     ensemble: Annotated[int, Field(ge=2)] | None = None
     """ARC: let so many of the newest kept checkpoints vote together, as a score of its own at the end. The score of a

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from trmkit.spec.base import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Section
+from trmkit.spec.ladder import LadderModel
 
 
 class TrmModel(Section):
@@ -70,6 +71,11 @@ class TrmModel(Section):
     forward_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Precision of the network's arithmetic. Weights, optimizer, norms and rotary positions stay in float32."""
 
+    @property
+    def needs_float64(self) -> bool:
+        """Whether it computes in float64, which not every device can."""
+        return self.loss == "stablemax" and self.loss_dtype == "float64"
+
     @model_validator(mode="after")
     def _sizes_fit(self) -> "TrmModel":
         if self.hidden_size % self.num_heads:
@@ -83,5 +89,4 @@ class TrmModel(Section):
         return self
 
 
-ModelSection = TrmModel
-"""Every family; a second one makes this a union discriminated by `family`."""
+ModelSection = Annotated[TrmModel | LadderModel, Field(discriminator="family")]

@@ -50,10 +50,19 @@ class Spot:
 
 def problems(error: ValidationError, root: Node, limit: int) -> tuple[int, list[str]]:
     """Return how many things are wrong, and the first `limit` of them in the order of the lines."""
-    details = error.errors(include_url=False)
+    details = [detail for detail in error.errors(include_url=False) if not follows(detail, error)]
     spots = [locate(detail["loc"], root) for detail in details]
     pairs = sorted(zip(spots, details, strict=True), key=lambda pair: line_of(pair[0].place))
     return len(pairs), [describe(spot, detail) for spot, detail in pairs[:limit]]
+
+
+def follows(detail: Any, error: ValidationError) -> bool:
+    """Say whether a list is too short only because pydantic left out entries that are wrong."""
+    place = detail["loc"]
+    return detail["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place
+        for other in error.errors(include_url=False)
+    )
 
 
 def line_of(place: str) -> tuple[int, int]:

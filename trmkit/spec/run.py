@@ -6,8 +6,10 @@ from pydantic import Field, model_validator
 
 from trmkit.spec.base import NonNegativeInt, Section
 from trmkit.spec.cluster import ClusterSection
+from trmkit.spec.curriculum import CurriculumData
 from trmkit.spec.data import DataSection
 from trmkit.spec.evaluate import EvaluateSection
+from trmkit.spec.ladder import LadderModel
 from trmkit.spec.model import ModelSection
 from trmkit.spec.storage import StorageSection
 from trmkit.spec.train import TrainSection
@@ -39,6 +41,22 @@ class RunFile(Section):
 
     seed: NonNegativeInt = 0
     """Seed of the initial weights, of the order of the data and of every draw of training."""
+
+    @model_validator(mode="after")
+    def _model_reads_the_data(self) -> "RunFile":
+        model, data = self.model, self.data
+        if isinstance(model, LadderModel) != isinstance(data, CurriculumData):
+            wanted = "curriculum" if isinstance(model, LadderModel) else "one of puzzles, as sudoku or arc"
+            raise ValueError(f"data.source: the family {model.family} cannot read {data.source}; it needs {wanted}")
+        if isinstance(model, LadderModel) and isinstance(data, CurriculumData) and data.seq_len > model.longest:
+            raise ValueError(
+                f"data.seq_len: rows of {data.seq_len:,} tokens are longer than model.context {model.longest:,}"
+            )
+        if self.train.tokens is not None and not isinstance(data, CurriculumData):
+            raise ValueError(f"train.tokens: {data.source} has puzzles, not tokens; give train.steps or train.epochs")
+        if self.train.epochs is not None and isinstance(data, CurriculumData):
+            raise ValueError("train.epochs: generated rows have no epochs; give train.tokens or train.steps")
+        return self
 
     @model_validator(mode="after")
     def _something_is_left_to_learn(self) -> "RunFile":

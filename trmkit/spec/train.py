@@ -78,11 +78,14 @@ class TrainSection(Section):
     """How the model is trained."""
 
     steps: PositiveInt | None = None
-    """Updates in all. Give either `steps` or `epochs`."""
+    """Updates in all. Give one of `steps`, `epochs` and `tokens`."""
 
     epochs: PositiveInt | None = None
     """Length as the paper's code counts it: `epochs x groups x mean examples per puzzle / batch_size` updates. Updates
     take new rows only where one halted, so fewer passes over the data are made than this number."""
+
+    tokens: PositiveInt | None = None
+    """Length of the training of a language model: tokens read in all, padding included. The last update ends it."""
 
     init_from: str | None = None
     """Start from the weights of another run (their average, if it has one): its run directory, for its last checkpoint,
@@ -140,6 +143,10 @@ class TrainSection(Section):
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass instead of keeping them."""
 
+    parallel: Literal["replicate", "fsdp"] = "replicate"
+    """What several processes hold: each a whole copy, or each its share of weights, gradients, optimizer and average
+    (PyTorch's FSDP2), for models that do not fit one GPU with their optimizer. The update stays the same."""
+
     data_on_device: Literal["auto", "always", "never"] = "auto"
     """Keep the training arrays in device memory; auto does when they take less than a quarter of what is free."""
 
@@ -151,8 +158,8 @@ class TrainSection(Section):
 
     @model_validator(mode="after")
     def _one_length(self) -> "TrainSection":
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError("steps: give either steps or epochs, not both and not neither")
+        if sum(length is not None for length in (self.steps, self.epochs, self.tokens)) != 1:
+            raise ValueError("steps: give one of steps, epochs and tokens, and only one")
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate: {self.accumulate} does not divide batch_size {self.batch_size}")
         return self
