@@ -16,6 +16,7 @@ from trmkit.render import base
 from trmkit.render.pod import CONTAINER_SECURITY, CREDENTIALS, POD_SECURITY
 from trmkit.render.runtime import runtime
 from trmkit.render.text import write_all
+from workflows.ladder import ladder_template
 from workflows.pipeline import pipeline_template
 from workflows.sweep import sweep_template
 
@@ -101,7 +102,7 @@ def generated(root: Path) -> Iterator[tuple[str, str]]:
     keys = [{"name": name, "optional": optional} for name, optional in CREDENTIALS.items()]
     yield f"{files}/credentials.yaml", NOTE + write_all([{"keys": keys}])
     yield f"{files}/runtime.yaml", NOTE + write_all([runtime()])
-    for template in (pipeline_template(), sweep_template()):
+    for template in (pipeline_template(), sweep_template(), ladder_template()):
         yield f"{files}/workflows/{template['metadata']['name']}.yaml", NOTE + write_all([template])
     values = parse((root / CHART / "values.yaml").read_text(encoding="utf-8"))
     yield f"{CHART}/values.schema.json", json.dumps(schema(values), indent=2, ensure_ascii=False) + "\n"

@@ -17,6 +17,7 @@ from trmkit.render.runtime import runtime
 from trmkit.render.text import write_all
 from trmkit.spec.explain import Key, pages, schema
 from trmkit.spec.load import load
+from workflows.ladder import ladder_template
 from workflows.pipeline import pipeline_template
 from workflows.sweep import sweep_template
 
@@ -62,7 +63,7 @@ def manifests() -> Iterator[tuple[str, str]]:
     """Yield what a namespace needs once, with a kustomization, and the objects of every run file in configs/."""
     yield "manifests/base/rbac.yaml", write_all(base())
     yield "manifests/runtime/runtime.yaml", write_all([runtime()])
-    for template in (pipeline_template(), sweep_template()):
+    for template in (pipeline_template(), sweep_template(), ladder_template()):
         yield f"manifests/workflows/{template['metadata']['name']}.yaml", write_all([template])
     about = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from trainer.agency import HEART, in_cluster, last_words
 from trmkit.errors import SpecError, TrmError
+from trmkit.spec.evaluate import SUITES
 from trmkit.spec.load import load
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RUN_ID, RunDirectory
@@ -107,13 +108,15 @@ def parser() -> argparse.ArgumentParser:
             add_predict(command)
         elif name == "data":
             add_data(command)
+        elif name == "ladder":
+            add_ladder(command)
         elif name == "compare":
             command.add_argument("runs", type=Path, nargs="+", metavar="RUN_DIRECTORY")
             command.add_argument("--page", type=Path, help="also write the comparison as a page")
         else:
             command.add_argument("run", type=Path, metavar="RUN.yaml")
             command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one key")
-        if name in ("describe", "compare"):
+        if name in ("describe", "compare", "ladder"):
             command.add_argument("-o", "--output", choices=("table", "json"), default="table")
         if name in ("import", "export"):
             command.add_argument("file", type=Path, help="checkpoint file of the reference implementation")
@@ -122,8 +125,11 @@ def parser() -> argparse.ArgumentParser:
         if name in ("evaluate", "export"):
             command.add_argument("--checkpoint", choices=("last", "best"), default="last")
         if name == "evaluate":
-            command.add_argument("--sample", type=_count, metavar="N", help="score so many rows, or whole ARC tasks")
-            command.add_argument("--tasks", type=_words, default=(), metavar="A,B", help="score these ARC tasks")
+            command.add_argument(
+                "--sample", type=_count, metavar="N", help="score so many rows or items, or whole ARC tasks"
+            )
+            command.add_argument("--tasks", type=_words, default=(), metavar="A,B", help="score these tasks")
+            command.add_argument("--suite", type=_suites, default=(), metavar="A,B", help=f"{', '.join(SUITES)} or all")
         if name == "run":
             command.add_argument("--stages", type=_stages, default=STAGES, metavar="A,B", help=",".join(STAGES))
         if name == "export":
@@ -145,6 +151,15 @@ def add_predict(command: argparse.ArgumentParser) -> None:
     command.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
 
+def add_ladder(command: argparse.ArgumentParser) -> None:
+    """Add what `ladder` takes."""
+    command.add_argument("run", type=Path, metavar="RUN.yaml")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one key")
+    command.add_argument("--variants", default="all", metavar="A,B", help="all, or some of the rungs")
+    command.add_argument("--seeds", type=_count, default=3, metavar="N", help="so many, from the run file's on")
+    command.add_argument("--out", type=Path, help="folder of the report; else beside the runs")
+
+
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
@@ -155,6 +170,15 @@ def _words(text: str) -> tuple[str, ...]:
     words = tuple(word.strip() for word in text.split(",") if word.strip())
     if not words:
         raise argparse.ArgumentTypeError("names no task")
+    return words
+
+
+def _suites(text: str) -> tuple[str, ...]:
+    words = _words(text)
+    unknown = [word for word in words if word not in (*SUITES, "all")]
+    if unknown:
+        known = ", ".join((*SUITES, "all"))
+        raise argparse.ArgumentTypeError(f"there is no suite {unknown[0]!r}; there are {known}")
     return words
 
 
@@ -239,7 +263,7 @@ def evaluate(options: argparse.Namespace) -> int:
     from trainer.stages import evaluate as evaluate_run
 
     run, directory = open_run(options)
-    part = Part(options.sample, options.tasks)
+    part = Part(options.sample, options.tasks, options.suite)
     return together(run, lambda world: evaluate_run(run, directory, world, options.checkpoint, part))
 
 
@@ -268,6 +292,16 @@ def compare(options: argparse.Namespace) -> int:
     from trainer.report.compare import compare_runs
 
     print(compare_runs([RunDirectory(path) for path in options.runs], options.output, options.page))
+    return 0
+
+
+def ladder(options: argparse.Namespace) -> int:
+    """Compare the rungs of a ladder, and write the answer."""
+    from trainer.report.ladder import report as answer
+    from trmkit.ladder import rungs, variants_of
+
+    wanted = rungs(load(options.run, options.set), variants_of(options.variants), options.seeds)
+    print(answer(options.run, options.set, wanted, options.out, options.output))
     return 0
 
 
@@ -322,6 +356,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "evaluate": (evaluate, "score a checkpoint and write eval.json"),
     "report": (report, "write report.html"),
     "compare": (compare, "put runs side by side"),
+    "ladder": (ladder, "compare the rungs of an ablation ladder"),
     "predict": (predict, "answer puzzles with a trained model"),
     "data": (view_data, "list, show and preview built data sets"),
     "describe": (describe, "print parameters, FLOPs, memory, disk and time"),

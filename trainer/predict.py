@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.inference import DEFAULT_VOTES, Answer, Solver
+from trainer.known import find_known
 from trmkit.errors import DataError
 
 MOST_BYTES = 64 << 20
@@ -16,6 +17,11 @@ MOST_BYTES = 64 << 20
 
 def predict(options: argparse.Namespace) -> str:
     """Return the answers as text. CheckpointError, DataError: the model or the input cannot be used."""
+    known = find_known(options.run, options.checkpoint)
+    if known.grid.kind == "text":
+        from trainer.text_inference import write
+
+        return write(known, sys.stdin.read() if options.input == "-" else options.input, options.device, options.output)
     text, name = read_input(options.input)
     solver = Solver.load(options.run, device=options.device, which=options.checkpoint)
     answers = solver.solve(text, name=name, votes=options.votes or DEFAULT_VOTES)

@@ -26,9 +26,11 @@ class Part:
     """So many rows, or whole tasks where these vote."""
     tasks: tuple[str, ...] = ()
     """Names of tasks."""
+    suites: tuple[str, ...] = ()
+    """Suites that a language model is scored by."""
 
     def __bool__(self) -> bool:
-        return self.sample is not None or bool(self.tasks)
+        return self.sample is not None or bool(self.tasks or self.suites)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ def choose(run: RunFile, split: Split, grid: Grid, names: list[str], part: Part)
 
     SpecError: a task is asked for that is not there.
     """
+    if part.suites:
+        raise SpecError("--suite: puzzles have no suites; language models do", next="leave --suite out")
     rows, most = test_rows(run, split), run.evaluate.final_sample if part.sample is None else part.sample
     if grid.kind not in VOTING:
         if part.tasks:

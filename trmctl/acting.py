@@ -48,9 +48,9 @@ def children(cluster: Cluster, job: Job) -> list[Job]:
     """Return the jobs that a pipeline has handed in and waits for. ClusterRefusedError: it is a sweep, of many runs."""
     if job.kind != WORKFLOW:
         return []
-    if "-sweep-" in job.name:
+    if "-sweep-" in job.name or "-ladder-" in job.name:
         raise ClusterRefusedError(
-            f"{job.name} is a sweep: its runs are paused one by one", next=f"trmctl list; or trmctl cancel {job.name}"
+            f"{job.name} is of many runs: they are paused one by one", next=f"trmctl list; or trmctl cancel {job.name}"
         )
     same = f"{names.OURS},{names.ID}={job.run_id},{names.NAME}={job.run_name}"
     found = jobs.jobs(cluster, job.namespace, same)

@@ -196,7 +196,9 @@ def events(cluster: Cluster, job: Job, pods: Sequence[Object]) -> list[Object]:
         same = (
             about.get("uid") in (None, "", job.uid) if name == job.name and about.get("kind") == job.kind.kind else True
         )
-        of_another = job.kind != WORKFLOW and name.startswith((f"{job.name}-pipeline", f"{job.name}-sweep-"))
+        of_another = job.kind != WORKFLOW and name.startswith(
+            (f"{job.name}-pipeline", f"{job.name}-sweep-", f"{job.name}-ladder-")
+        )
         if same and not of_another and (name in prefix or name.startswith((f"{job.name}-", f"pytorchjob-{job.name}-"))):
             found.append(event)
     return sorted(found, key=lambda event: when(event) or 0.0)

@@ -29,6 +29,7 @@ from trmkit.errors import (
     SpecError,
     TimedOutError,
 )
+from trmkit.ladder import Rung
 from trmkit.render.names import SPEC_HASH
 from trmkit.render.objects import Backend, render
 from trmkit.spec.run import RunFile
@@ -113,6 +114,15 @@ def sweep_submission(cluster: Cluster, run: RunFile, points: Sequence[Sequence[s
 
     namespace = run.cluster.namespace or cluster.namespace
     config, body = sweep(run, points, parallel=parallel, namespace=namespace)
+    return Submission(run, config, body, namespace)
+
+
+def ladder_submission(cluster: Cluster, run: RunFile, rungs: Sequence[Rung], parallel: int) -> Submission:
+    """Return a ladder as the workflow it would be."""
+    from trmkit.render.workflow import ladder
+
+    namespace = run.cluster.namespace or cluster.namespace
+    config, body = ladder(run, rungs, parallel=parallel, namespace=namespace)
     return Submission(run, config, body, namespace)
 
 

@@ -161,11 +161,12 @@ def test_a_budget_counts_pods_which_is_all_that_kubernetes_can_do_for_jobs() -> 
 
 
 def test_what_argo_reads_between_braces_arrives_as_it_is() -> None:
+    from workflows.ladder import ladder_template
     from workflows.pipeline import pipeline_template
     from workflows.sweep import sweep_template
 
     objects = of_situation("everything")
-    for template in (pipeline_template(), sweep_template()):
+    for template in (pipeline_template(), sweep_template(), ladder_template()):
         found = one(objects, "WorkflowTemplate", template["metadata"]["name"])
         given = {each["name"]: each.get("value") for each in found["spec"]["arguments"]["parameters"]}
         assert given["image"] == "registry.example/trm:0.1.0"

@@ -69,7 +69,7 @@ class World:
         if RUNTIME in made.served:
             made.put(RUNTIME, {"metadata": {"name": "trm"}})
         if WORKFLOW_TEMPLATE in made.served:
-            for name in ("trm-pipeline", "trm-sweep"):
+            for name in ("trm-pipeline", "trm-sweep", "trm-ladder"):
                 made.put(WORKFLOW_TEMPLATE, {"metadata": {"name": name}})
         self.clusters.append(made)
         return made

@@ -50,7 +50,7 @@ def test_a_number_without_a_dot_is_a_number() -> None:
             "source: arc",
             "source: acr",
             "run.yaml:7: data.source: expected one of sudoku, sudoku-generated, maze, maze-generated, arc, "
-            "folder or mixed, found 'acr'; "
+            "folder, mixed or curriculum, found 'acr'; "
             "did you mean 'arc'?",
         ),
         (
@@ -58,9 +58,13 @@ def test_a_number_without_a_dot_is_a_number() -> None:
             "",
             "run.yaml:6: data.source: missing; expected sudoku, sudoku-generated, maze, maze-generated",
         ),
-        ("family: trm", "family: tmr", "run.yaml:3: model.family: expected 'trm', found 'tmr'; did you mean 'trm'?"),
+        (
+            "family: trm",
+            "family: tmr",
+            "run.yaml:3: model.family: expected one of trm or ladder, found 'tmr'; did you mean 'trm'?",
+        ),
         ("name: little\n", "", "run.yaml:1: name: missing; Name of the experiment"),
-        ("  family: trm\n", "", "run.yaml:2: model.family: missing; Which model family"),
+        ("  family: trm\n", "", "run.yaml:2: model.family: missing; expected trm or ladder"),
         ("name: little", "name: Little", "run.yaml:1: name: expected text of the form ^[a-z]"),
         ("steps: 10", "steps: many", "run.yaml:10: train.steps: expected a whole number, found 'many'"),
         ("steps: 10", "steps: 1e3", "run.yaml:10: train.steps: expected a whole number, found 1000.0"),
@@ -102,9 +106,9 @@ def test_a_mistake_is_said_with_line_path_and_expectation(old: str, new: str, sa
 def test_all_mistakes_are_said_at_once_in_the_order_of_the_lines() -> None:
     text = GOOD.replace("family", "famly").replace("arc", "acr").replace("steps: 10", "steps: x\n  lr_: 1")
     lines = message(text, "seed=-1").splitlines()
-    assert lines[0] == "run.yaml: 6 things are wrong"
+    assert lines[0] == "run.yaml: 5 things are wrong"
+    assert "model.famly: unknown key; did you mean 'family'?" in lines[1]
     assert [line.split()[0] for line in lines[1:]] == [
-        "run.yaml:2:",
         "run.yaml:3:",
         "run.yaml:7:",
         "run.yaml:10:",

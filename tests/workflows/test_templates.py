@@ -16,23 +16,27 @@ from tests.trmkit.render.runs import everything, small
 from trmkit.errors import SpecError
 from trmkit.render.podsecurity import violations
 from trmkit.render.text import write_all
-from trmkit.render.workflow import cron, pipeline, sweep
+from trmkit.render.workflow import cron, ladder, pipeline, sweep
 from trmkit.spec.load import loads
 from trmkit.stages import STAGES
 from workflows import notify, point, step
+from workflows.ladder import ladder_template
 from workflows.pipeline import pipeline_template
 from workflows.sweep import sweep_template
 
+RUNGS = [("baseline", 0), ("latent", 0), ("baseline", 1), ("latent", 1)]
 POINTS = [["train.lr=1e-4"], ["train.lr=3e-4", "data.side=4"]]
 OBJECTS: dict[str, dict[str, Any]] = {
     "pipeline template": pipeline_template(),
     "sweep template": sweep_template(),
+    "ladder template": ladder_template(),
     "pipeline": pipeline(everything())[1],
     "pipeline that asks for little": pipeline(small("storage.remote=s3://bucket/x"))[1],
     "sweep": sweep(everything(), POINTS, parallel=2)[1],
+    "ladder": ladder(everything(), RUNGS, parallel=3)[1],
     "by the clock": cron(everything(), "0 3 * * *")[1],
 }
-TEMPLATES = [pipeline_template(), sweep_template()]
+TEMPLATES = [pipeline_template(), sweep_template(), ladder_template()]
 STEPS = [one for template in TEMPLATES for one in template["spec"]["templates"] if "container" in one]
 
 
@@ -118,6 +122,7 @@ def test_a_workflow_gives_its_template_no_parameter_that_it_does_not_have() -> N
     known = [{one["name"] for one in template["spec"]["arguments"]["parameters"]} for template in TEMPLATES]
     assert set(parameters(OBJECTS["pipeline"])) <= known[0]
     assert set(parameters(OBJECTS["sweep"])) <= known[1]
+    assert set(parameters(OBJECTS["ladder"])) <= known[2]
 
 
 def test_a_pipeline_keeps_its_data_set_in_the_store_and_refuses_to_be_without_one() -> None:
@@ -139,6 +144,16 @@ def test_the_points_of_a_sweep_arrive_as_they_were_given() -> None:
     assert other["metadata"]["name"] != found["metadata"]["name"]
     with pytest.raises(SpecError, match="1 to 1000"):
         sweep(everything(), [], parallel=1)
+
+
+def test_a_ladder_trains_every_rung_and_knows_what_its_answer_is_of() -> None:
+    found = parameters(OBJECTS["ladder"])
+    arrived = [json.loads(one) for one in json.loads(found["points"])]
+    assert arrived == [[f"model.variant={variant}", f"seed={seed}"] for variant, seed in RUNGS]
+    assert (found["variants"], found["seeds"]) == ("baseline,latent", "2")
+    assert OBJECTS["ladder"]["spec"]["parallelism"] == 3
+    last = next(one for one in TEMPLATES[2]["spec"]["templates"] if one["name"] == "answer")
+    assert last["container"]["command"][:3] == ["python", "-m", "workflows.answer"]
 
 
 def test_a_stage_uses_the_gpus_of_its_pod() -> None:

@@ -4,11 +4,14 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 INK = "#123456"
 """Stands for the page's own text colour until the SVG is written."""
-PALETTE = ("#2a78d6", "#e07b39", "#2c9c6a", "#b2519e", "#8a7a1f", "#5b5bd6")
+PALETTE = (
+    "#2a78d6", "#e07b39", "#2c9c6a", "#b2519e", "#8a7a1f", "#5b5bd6", "#c8362b", "#1f8fa3", "#7a5a3a", "#6b7280",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def chart(lines: Sequence[Line], *, x: str, y: str, log: bool = False, unit_rang
     with mpl.rc_context(style):
         figure = Figure(figsize=(4.4, 2.5), layout="constrained")
         axes = figure.subplots()
-        colours = iter(PALETTE)
+        colours = cycle(PALETTE)
         for line in drawn:
             look: dict[str, Any] = {"marker": "o" if line.dots or len(line.x) < 3 else None, "markersize": 4, "lw": 1.6}
             if line.dashed:

@@ -9,12 +9,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from trainer.metrics import read_lines
+from trainer.report import text
 from trainer.report.curves import Line, calibration_chart, chart
 from trainer.report.gallery import gallery
 from trainer.report.grids import draw
 from trainer.report.scores import checks, range_of, votes
 from trmkit.errors import DataError
 from trmkit.spec.cluster import ClusterSection
+from trmkit.spec.curriculum import CurriculumData
 from trmkit.spec.load import load
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
@@ -34,7 +36,8 @@ def write_report(directory: RunDirectory) -> Path:
     """Write the report of a run from what it left behind; DataError: there is no run."""
     if not directory.run_file.is_file():
         raise DataError(f"{directory.root}: is not a run", next="give the folder of a run")
-    page = templates().get_template("page.html.jinja").render(gather(directory))
+    shown = gather(directory)
+    page = templates().get_template(shown.pop("template")).render(shown)
     write_whole(directory.report, page)
     return directory.report
 
@@ -55,15 +58,24 @@ def gather(directory: RunDirectory) -> dict[str, Any]:
     run = load(directory.run_file)
     lines = read_lines(directory.metrics)
     evaluation = read_evaluation(directory)
-    test = (evaluation or {}).get("sets", {}).get("test", {})
     configuration, left_out = _configuration(directory.run_file.read_text(), run)
-    return {
+    common = {
         "name": run.name,
         "run_id": directory.root.name,
-        "family": run.model.family,
+        "model": run.model.title,
         "source": run.data.source,
         "evaluation": evaluation,
         "scope": _scope(evaluation),
+        "timings": timings(lines, evaluation),
+        "environment": _flat(read_json(directory.environment) or {}),
+        "configuration": configuration,
+        "left_out": left_out,
+    }
+    if isinstance(run.data, CurriculumData):
+        return common | {"template": "text.html.jinja", **text.shown(lines, evaluation)}
+    test = (evaluation or {}).get("sets", {}).get("test", {})
+    return common | {
+        "template": "page.html.jinja",
         "tries": _tries(evaluation),
         "sets": _sets(evaluation),
         "votes": votes(test),
@@ -71,18 +83,14 @@ def gather(directory: RunDirectory) -> dict[str, Any]:
         "charts": _charts(lines, evaluation),
         "gallery": gallery(evaluation),
         "examples": _examples(evaluation),
-        "timings": timings(lines, evaluation),
-        "environment": _flat(read_json(directory.environment) or {}),
-        "configuration": configuration,
-        "left_out": left_out,
     }
 
 
-def _configuration(text: str, run: RunFile) -> tuple[str, str]:
+def _configuration(content: str, run: RunFile) -> tuple[str, str]:
     """Return the run file as it is shown, and what is left out of it: a cluster that nobody asked for."""
     if run.cluster != ClusterSection():
-        return text, ""
-    return re.sub(r"^cluster:.*\n(?:[ \t].*\n|\n)*", "", text, flags=re.MULTILINE), " but the cluster's"
+        return content, ""
+    return re.sub(r"^cluster:.*\n(?:[ \t].*\n|\n)*", "", content, flags=re.MULTILINE), " but the cluster's"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -19,8 +19,11 @@ from trmctl.stages import Trainer, require_trainer, run_one
     show_default=True,
     help="Which checkpoint to score.",
 )
-@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Score so many rows; of ARC, whole tasks.")
-@click.option("--tasks", metavar="A,B,C", help="Score these ARC tasks.")
+@click.option(
+    "--sample", type=click.IntRange(min=1), metavar="N", help="Score so many rows or items; of ARC, whole tasks."
+)
+@click.option("--tasks", metavar="A,B,C", help="Score these tasks: of ARC, or of a language model.")
+@click.option("--suite", metavar="A,B,C", help="Language models: algorithmic, longctx, ppl, depth, self_test or all.")
 @click.option(
     "--set",
     "overrides",
@@ -35,6 +38,7 @@ def command(
     checkpoint: str,
     sample: int | None,
     tasks: str | None,
+    suite: str | None,
     overrides: tuple[str, ...],
 ) -> int:
     """Score a checkpoint of a run again, in whole or in part.
@@ -45,6 +49,7 @@ def command(
     \b
     Example:
       trmctl evaluate sudoku-4x4 --checkpoint best --sample 100
+      trmctl evaluate ladder-nano --suite algorithmic,longctx
     """
     from trmctl.runs import find
 
@@ -52,6 +57,7 @@ def command(
     require_trainer()
     extra = ["--checkpoint", checkpoint, *(["--sample", str(sample)] if sample else [])]
     extra += ["--tasks", tasks] if tasks is not None else []
+    extra += ["--suite", suite] if suite is not None else []
     extra += [] if publish else ["--here"]
     extra += [word for override in overrides for word in ("--set", override)]
     return run_one(Trainer().command("evaluate", str(directory.run_file), *extra))

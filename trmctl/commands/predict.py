@@ -22,11 +22,12 @@ from trmctl.stages import Trainer, require_trainer, run_one
 def command(
     run: str, input: str, runs: str, checkpoint: str, votes: int | None, steps: bool, device: str, output: str
 ) -> int:
-    """Answer a Sudoku, a maze or an ARC task with a trained model.
+    """Answer a Sudoku, a maze, an ARC task or a prompt with a trained model.
 
     RUN is a run directory, a name (its newest run), an id, NAME/ID, or the folder of a checkpoint. INPUT is a file, `-`
     for stdin, or a Sudoku itself: a line of digits, `.` or 0 for a blank; a file may have many lines. Mazes are text
-    (`#`, space, S, G). ARC tasks are JSON, and known by the name of the file.
+    (`#`, space, S, G). ARC tasks are JSON, and known by the name of the file. Language models take a prompt, or a file
+    with one a line.
 
     Prints each answer, how sure the model is, and whether the answer solves the puzzle, where that can be told. Also an
     answer that does not ends with exit code 0.

@@ -15,6 +15,8 @@ from trmkit.store.layout import RunDirectory
 
 RESTING_SECONDS = 90.0
 """A run that has not written for so long, and not to its end, is `silent`."""
+MOST_TEXT = 500
+"""Characters of a text that are shown."""
 LAST = {(curve.source.kind, curve.source.key): (curve.key, curve.source.each) for curve in LISTS}
 WINDOW = 20
 """Lines of log that the split of an update's time is taken from."""
@@ -149,13 +151,21 @@ def samples(path: Path) -> dict[str, Any] | None:
     """Return the rows that are watched; None: there are none, or the file is none of ours."""
     try:
         found = json.loads(path.read_bytes())
+        read = text if found["kind"] == "text" else grid
         rows = [
-            {name: grid(row[name]) for name in ("question", "prediction", "truth")} | {"exact": bool(row["exact"])}
+            {name: read(row[name]) for name in ("question", "prediction", "truth")} | {"exact": bool(row["exact"])}
             for row in found["rows"]
         ]
         return {"step": int(found["step"]), "kind": str(found["kind"]), "rows": rows}
     except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return None
+
+
+def text(words: object) -> str:
+    """Return a text, cut when it is long. TypeError: it is none."""
+    if not isinstance(words, str):
+        raise TypeError("a text is a string")
+    return words[:MOST_TEXT]
 
 
 def grid(rows: object) -> list[list[int]]:

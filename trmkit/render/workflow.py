@@ -11,6 +11,7 @@ from typing import Any
 
 from trmkit import __version__
 from trmkit.errors import SpecError
+from trmkit.ladder import Rung, settings
 from trmkit.render.names import JOB, SPEC_HASH, VERSION, NamedRun
 from trmkit.render.objects import configmap, content_hash, job_metadata
 from trmkit.render.pod import container, given, pod_spec
@@ -18,10 +19,10 @@ from trmkit.spec.run import RunFile
 from trmkit.stages import STAGES
 
 API_VERSION = "argoproj.io/v1alpha1"
-PIPELINE, SWEEP = "trm-pipeline", "trm-sweep"
+PIPELINE, SWEEP, LADDER = "trm-pipeline", "trm-sweep", "trm-ladder"
 """Names of the WorkflowTemplates."""
 RUN, IMAGE, TRMCTL_IMAGE, NOTIFY_SECRET, ARTIFACTS = "run", "image", "trmctl-image", "notify-secret", "artifacts"
-POINTS = "points"
+POINTS, VARIANTS, SEEDS = "points", "variants", "seeds"
 """Parameters of the templates."""
 MOST_POINTS = 1000
 SCHEDULE = re.compile(r"(TZ=\S+ )?(@(yearly|annually|monthly|weekly|daily|midnight|hourly|every \S+)|(\S+\s+){4}\S+)")
@@ -88,12 +89,29 @@ def sweep(
 
     A point is a list of `KEY=VALUE`. SpecError: the run has no store, or there are too many points.
     """
+    return _fan_out(run, points, SWEEP, "sweep", {}, parallel, namespace)
+
+
+def ladder(run: RunFile, rungs: Sequence[Rung], *, parallel: int, namespace: str | None = None) -> list[dict[str, Any]]:
+    """Return the objects of a ladder: the run file, and a Workflow that trains every rung and writes the answer.
+
+    SpecError: the run has no store, or there are too many rungs.
+    """
+    variants, seeds = (list(dict.fromkeys(values)) for values in zip(*rungs, strict=True))
+    own = {VARIANTS: ",".join(variants), SEEDS: str(len(seeds))}
+    return _fan_out(run, [settings(rung) for rung in rungs], LADDER, "ladder", own, parallel, namespace)
+
+
+def _fan_out(
+    run: RunFile, points: Sequence[Sequence[str]], template: str, word: str, more: Mapping[str, str], parallel: int,
+    namespace: str | None,
+) -> list[dict[str, Any]]:  # fmt: skip
     named = NamedRun.of(for_pipeline(run))
     if not 0 < len(points) <= MOST_POINTS:
-        raise SpecError(f"a sweep has 1 to {MOST_POINTS} points, not {len(points)}")
+        raise SpecError(f"a {word} has 1 to {MOST_POINTS} points, not {len(points)}")
     text = json.dumps([json.dumps(list(point)) for point in points])
-    own = {POINTS: text, patch("report"): json.dumps(pod_patch(named, "report"))}
-    found = workflow(named, f"{named.job}-sweep-{content_hash([{POINTS: text}])[:6]}", SWEEP, own, namespace)
+    own = {POINTS: text, patch("report"): json.dumps(pod_patch(named, "report")), **more}
+    found = workflow(named, f"{named.job}-{word}-{content_hash([{POINTS: text}])[:6]}", template, own, namespace)
     found["spec"]["parallelism"] = parallel
     return together(named, found)
 

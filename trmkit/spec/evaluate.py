@@ -1,12 +1,13 @@
 """The `evaluate` section: when and how the model is scored."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from trmkit.spec.base import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt, Section, Sequence
 
 Suite = Literal["algorithmic", "longctx", "ppl", "depth", "self_test"]
+SUITES: tuple[Suite, ...] = get_args(Suite)
 
 
 class TextSection(Section):

@@ -107,6 +107,11 @@ class LadderModel(Section):
     """Precision of the network's arithmetic. Weights, optimizer, norms, scans and the loss stay in float32."""
 
     @property
+    def title(self) -> str:
+        """What the model is called."""
+        return f"{self.family} {self.variant} {self.size}"
+
+    @property
     def longest(self) -> int:
         """Most tokens the model reads at once."""
         if self.context is not None:

@@ -72,6 +72,11 @@ class TrmModel(Section):
     """Precision of the network's arithmetic. Weights, optimizer, norms and rotary positions stay in float32."""
 
     @property
+    def title(self) -> str:
+        """What the model is called."""
+        return self.family
+
+    @property
     def needs_float64(self) -> bool:
         """Whether it computes in float64, which not every device can."""
         return self.loss == "stablemax" and self.loss_dtype == "float64"

@@ -22,7 +22,9 @@ STEP = re.compile(r"step_(\d{8,12})(?:-([0-9a-f]{12}))?")
 """Name of a checkpoint. In a store the first digits of its manifest's SHA-256 follow: what has a name never changes."""
 RUN_FILES = (
     "run.yaml", "environment.json", "metrics.jsonl", "data.json", "identifiers.json", "started_from.json",
-    "eval.json", "eval-partial.json", "submission.json", "submission-partial.json", "report.html",
+    "eval.json", "eval-partial.json", "results_algorithmic.json", "results_longctx.json", "results_ppl.json",
+    "results_depth.json", "results_self_test.json", "results_all.json", "metrics.json", "summary.json", "loss.png",
+    "accuracy.png", "submission.json", "submission-partial.json", "report.html",
 )  # fmt: skip
 """Files of a run that are published as they change, besides its checkpoints."""
 SUMMARY = "run.json"
@@ -106,6 +108,10 @@ class RunDirectory:
     def partial_evaluation(self) -> Path:
         """The scores of a part of the test set, where `evaluation` has those of all of it."""
         return self.root / "eval-partial.json"
+
+    def results(self, suite: str) -> Path:
+        """Return the file with the results of a suite that a language model was scored by, or of `all`."""
+        return self.root / f"results_{suite}.json"
 
     @property
     def report(self) -> Path:

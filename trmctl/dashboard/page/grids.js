@@ -30,8 +30,17 @@ function cells(grid, kind, label, { truth = null, given = null } = {}) {
   return drawn;
 }
 
+function words(row) {
+  const style = row.exact ? "right" : "off";
+  return html("div", { class: "row text" }, html("p", {}, row.question),
+    html("p", { class: style }, `${row.exact ? "answer, right" : "answer, wrong"}: ${row.prediction}`),
+    ...(row.exact ? [] : [html("p", {}, `truth: ${row.truth}`)]));
+}
+
 export function samples(run, name) {
+  const text = run.samples.kind === "text";
   const rows = run.samples.rows.map((row) => {
+    if (text) return words(row);
     const figure = (grid, text, style, more) => html("figure", {}, cells(grid, run.samples.kind, text, more),
       html("figcaption", { class: style }, text));
     return html("div", { class: "row" }, figure(row.question, "question", ""),
@@ -40,6 +49,6 @@ export function samples(run, name) {
       figure(row.truth, "truth", "", { given: row.question }));
   });
   const right = run.samples.rows.filter((row) => row.exact).length;
-  return html("article", { class: "card" }, html("h2", {}, `${name}: test rows after update ${run.samples.step}`),
-    html("p", {}, `${right} of ${run.samples.rows.length} right; wrong cells are framed`), html("div", { class: "rows" }, ...rows));
+  return html("article", { class: "card" }, html("h2", {}, `${name}: test ${text ? "items" : "rows"} after update ${run.samples.step}`),
+    html("p", {}, `${right} of ${run.samples.rows.length} right${text ? "" : "; wrong cells are framed"}`), html("div", { class: "rows" }, ...rows));
 }

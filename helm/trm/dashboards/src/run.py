@@ -225,7 +225,7 @@ def add_learning(board: Board) -> None:
         "Scores at the end",
         "The whole test set, scored after the last update, and the scores of the data set's own evaluator (pass@2, "
         "valid "
-        "paths). Empty until the run's stage `evaluate` is done.",
+        "paths). Empty until the run's stage `evaluate` is done; language models show what they have so far.",
         [
             Column("run", "Run"),
             Column("score", "Score"),
@@ -235,7 +235,9 @@ def add_learning(board: Board) -> None:
             f"label_replace({latest('trm_test_accuracy_ratio', by='level')}, "
             '"score", "$1 accuracy", "level", "(.*)") '
             f"or label_replace({latest('trm_test_score_ratio', by='metric')}, "
-            '"score", "$1", "metric", "(.*)")'
+            '"score", "$1", "metric", "(.*)") '
+            f"or label_replace({latest('trm_eval_score_ratio', by='metric')}, "
+            '"score", "$1 so far", "metric", "(.*)")'
         ),
     )
     board.row(
