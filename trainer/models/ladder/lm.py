@@ -75,6 +75,8 @@ class LadderLM(nn.Module):
         self.thoughts = None if self.rung.thought == "none" else self._thoughts()
         self.norm = RMSNorm(size.width)
         self._rounds = cfg.max_K if self.rung.thought == "adaptive" else cfg.K
+        self.cos: Tensor | None
+        self.sin: Tensor | None
         if cfg.positions != "nope" and (self.rung.mixer == "attention" or self.thoughts is not None):
             most = max(self.context, cfg.position_range or 0, cells)
             width = size.width // size.heads
@@ -83,7 +85,8 @@ class LadderLM(nn.Module):
             self.register_buffer("cos", angles.cos(), persistent=False)
             self.register_buffer("sin", angles.sin(), persistent=False)
         else:
-            self.cos = self.sin = None
+            self.register_buffer("cos", None)
+            self.register_buffer("sin", None)
 
     def _backbone(self) -> Once | Looped:
         size, cfg = self.size, self.cfg

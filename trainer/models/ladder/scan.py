@@ -58,7 +58,7 @@ def scan(
 
     `before` [B, H, P, N] is the state of the first document. Returns y [B, T, H, P] and the state at the end.
     """
-    rows, tokens, heads, width = x.shape
+    tokens = x.shape[1]
     log, sign = decays(dt, A, signed=signed)
     x = x * dt[..., None]
     pad = -tokens % chunk
@@ -133,7 +133,6 @@ def _longer(value: Tensor, pad: int) -> Tensor:
     return F.pad(value, (0, 0) * (value.dim() - 2) + (0, pad))
 
 
-@torch.compiler.disable
 @lru_cache(maxsize=8)
 def kernels(device: torch.device) -> Any:
     """Return `mamba_chunk_scan_combined` of `mamba_ssm` if it is there and agrees with the fallback on `device`.

@@ -55,7 +55,7 @@ class Mamba2(nn.Module):
     def forward(self, x: Tensor, view: View, kept: Kept | None) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
         own = kept if isinstance(kept, State) else None
-        gate, mixed, dt = torch.split(self.in_proj(x), (self.inner, self.inner + 2 * self.state, len(self.D)), dim=-1)
+        gate, mixed, dt = torch.split(self.in_proj(x), [self.inner, self.inner + 2 * self.state, len(self.D)], dim=-1)
         inflow = F.silu(self._convolve(mixed, view.documents, own))
         y = self._recur(inflow.float(), F.softplus(dt.float() + self.dt_bias), view.documents, own)
         y = y.flatten(2).to(x.dtype) * F.silu(gate)
@@ -81,7 +81,7 @@ class Mamba2(nn.Module):
 
     def _recur(self, inflow: Tensor, dt: Tensor, documents: Tensor | None, own: State | None) -> Tensor:
         """Return [B, T, H, P] of inflows [B, T, I + 2 N] and `dt` [B, T, H]."""
-        x, B, C = torch.split(inflow, (self.inner, self.state, self.state), dim=-1)
+        x, B, C = torch.split(inflow, [self.inner, self.state, self.state], dim=-1)
         x, A = x.reshape(*x.shape[:2], -1, self.head), -self.A_log.exp()
         before = None if own is None else own.state
         kernel = kernels(x.device) if x.is_cuda and not self.signed else None
