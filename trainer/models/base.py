@@ -41,6 +41,11 @@ class Draws:
         self._generator = torch.Generator().manual_seed((seed << 32 | step) & (1 << 63) - 1)
         self._rows, self._total, self._device = rows, total, device
 
+    @property
+    def common(self) -> torch.Generator:
+        """The generator, on the CPU, of draws that all rows of all processes share. Draw of each step alike."""
+        return self._generator
+
     def uniform(self) -> Tensor:
         """Return float32 [B] in [0, 1)."""
         return self._mine(torch.rand(self._total, generator=self._generator))

@@ -122,9 +122,10 @@ def swiglu_width(width: int, expansion: float) -> int:
 class SwiGLU(nn.Module):
     """`down(silu(gate(x)) * up(x))` over the last axis."""
 
-    def __init__(self, width: int, expansion: float) -> None:
+    def __init__(self, width: int, expansion: float = 4.0, *, inner: int | None = None) -> None:
+        """Take the inner width from `expansion`, unless it is given."""
         super().__init__()
-        inner = swiglu_width(width, expansion)
+        inner = swiglu_width(width, expansion) if inner is None else inner
         self.gate_up_proj = Linear(width, 2 * inner)
         self.down_proj = Linear(inner, width)
 

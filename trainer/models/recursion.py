@@ -21,6 +21,8 @@ Apply = Callable[[Tensor, Tensor | None], Tensor]
 class Block(nn.Module):
     """Mix tokens, then mix channels; each adds to its input and is normalised after (post-norm)."""
 
+    repeated = True
+
     def __init__(self, width: int, heads: int, tokens: int, expansion: float, eps: float, *, mlp_t: bool) -> None:
         super().__init__()
         self.eps = eps
