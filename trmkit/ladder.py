@@ -16,16 +16,6 @@ BASELINE = "baseline"
 CLAIM = 3
 """Seeds that a claim needs."""
 
-PARENTS = {
-    "shared_loop": "baseline",
-    "latent": "baseline",
-    "act": "latent",
-    "ssm": "latent",
-    "ssm_mem": "ssm",
-    "nano_absolute": "baseline",
-}
-"""The rung that each differs from by one part."""
-
 Rung = tuple[str, int]
 """Variant and seed."""
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from trainer.metrics import read_lines
+from trainer.models.ladder.rungs import RUNGS
 from trainer.report.ladder_criteria import Criterion, criteria, pairs_of, verdict
 from trainer.report.ladder_page import markdown, page
 from trainer.report.page import read_json
 from trmkit.errors import DataError
-from trmkit.ladder import BASELINE, CLAIM, PARENTS, Rung, settings
+from trmkit.ladder import BASELINE, CLAIM, Rung, settings
 from trmkit.spec.load import load
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
@@ -128,7 +129,7 @@ def _row(variant: str, mine: list[Found], baseline: list[Found], by_variant: dic
     checks = criteria([one.results for one in mine], *_against(mine, baseline), row["measured"])
     row["criteria"] = {check.name: check.as_json() for check in checks}
     row["verdict"] = verdict(checks, len(pairs_of(*_against(mine, baseline))))
-    parent = PARENTS.get(variant)
+    parent = next((rung.parent for name, rung in RUNGS.items() if name == variant), None)
     if parent is not None and by_variant.get(parent):
         row["parent"] = {"name": parent, **_parent(mine, by_variant[parent])}
     return row
