@@ -67,9 +67,9 @@ def scan(
         sign = None if sign is None else torch.cat((sign, torch.ones_like(sign[:, :1]).expand(-1, pad, -1)), 1)
         documents = None if documents is None else torch.cat((documents, documents[:, -1:].expand(-1, pad)), 1)
     x, B, C, log = (_chunks(value, chunk) for value in (x, B, C, log))
-    sums = log.cumsum(2)
     signs = None if sign is None else _chunks(sign, chunk).cumprod(2)
     same = None if documents is None else _Same(_chunks(documents, chunk))
+    sums = _sums(log, same)
     near = _within(x, sums, signs, B, C, same)
     states, after = _carried(x, sums, signs, B, same, before)
     grown = sums.exp() if signs is None else signs * sums.exp()
@@ -91,6 +91,22 @@ class _Same:
         self.with_last_chunk = documents == previous[..., None]
         self.chunks = (last == previous)[..., None]
         """[B, c, 1]: nothing new began in a chunk"""
+        places = torch.arange(documents.shape[2], device=documents.device).expand_as(documents)
+        begins = F.pad(documents[:, :, 1:] != documents[:, :, :-1], (1, 0), value=True)
+        self.starts = torch.cummax(torch.where(begins, places, 0), dim=2).values
+        """[B, c, Q]: where in the chunk a token's document begins"""
+
+
+def _sums(log: Tensor, same: _Same | None) -> Tensor:
+    """Sum up [B, c, Q, H] from the beginning of the chunk, or of the document if that begins in it.
+
+    The sums of B T H numbers are cheap, so they are made in float64, which says nothing of the document before.
+    """
+    wide = log.double() if log.device.type != "mps" else log
+    sums = wide.cumsum(2)
+    if same is not None:
+        sums = sums - (sums - wide).gather(2, same.starts[..., None].expand_as(wide))
+    return sums.to(log.dtype)
 
 
 def _within(x: Tensor, sums: Tensor, signs: Tensor | None, B: Tensor, C: Tensor, same: _Same | None) -> Tensor:
