@@ -6,10 +6,14 @@ it, so that nothing is fetched where a model is trained or used.
 
 import json
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-from trainer.data.store import read_json
+import numpy as np
+
+from trainer.data.counter import Int64
+from trainer.data.store import Int32, read_json
 from trmkit.errors import DataError
 
 NOTES, VOCABULARY = "tokens.json", "tokenizer.json"
@@ -36,11 +40,13 @@ class Tokenizer(Protocol):
     end: int
     """Ends every document."""
 
+    def __hash__(self) -> int: ...
+
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text, none of them special."""
 
-    def encode_all(self, texts: list[str]) -> list[list[int]]:
-        """Return the tokens of each text."""
+    def encode_all(self, texts: list[str]) -> tuple[Int32, Int64]:
+        """Return the tokens of all texts one after the other, int32, and how many each has, int64."""
 
     def decode(self, tokens: list[int]) -> str:
         """Return the text of tokens; special ones are left out."""
@@ -59,9 +65,11 @@ class ByteTokenizer:
         """Return the tokens of a text; half a character (a lone surrogate) becomes a question mark."""
         return [byte + self.first for byte in text.encode("utf-8", "replace")]
 
-    def encode_all(self, texts: list[str]) -> list[list[int]]:
-        """Return the tokens of each text."""
-        return [self.encode(text) for text in texts]
+    def encode_all(self, texts: list[str]) -> tuple[Int32, Int64]:
+        """Return the tokens of all texts one after the other, int32, and how many each has, int64."""
+        found = [text.encode("utf-8", "replace") for text in texts]
+        tokens = np.frombuffer(b"".join(found), np.uint8).astype(np.int32) + self.first
+        return tokens, np.array([len(one) for one in found], np.int64)
 
     def decode(self, tokens: list[int]) -> str:
         """Return the text of tokens; bytes that are no UTF-8 become the replacement character."""
@@ -111,9 +119,11 @@ class HuggingFaceTokenizer:
         found: list[int] = self._inner.encode(text, add_special_tokens=False).ids
         return found
 
-    def encode_all(self, texts: list[str]) -> list[list[int]]:
-        """Return the tokens of each text."""
-        return [one.ids for one in self._inner.encode_batch_fast(texts, add_special_tokens=False)]
+    def encode_all(self, texts: list[str]) -> tuple[Int32, Int64]:
+        """Return the tokens of all texts one after the other, int32, and how many each has, int64."""
+        found = [one.ids for one in self._inner.encode_batch_fast(texts, add_special_tokens=False)]
+        tokens = np.fromiter(chain.from_iterable(found), np.int32)
+        return tokens, np.array([len(one) for one in found], np.int64)
 
     def decode(self, tokens: list[int]) -> str:
         """Return the text of tokens; special ones are left out."""
