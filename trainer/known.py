@@ -1,7 +1,7 @@
 """What a run keeps of its data, so that its checkpoints can be used where the data set is not.
 
 `data.json` holds the data set's manifest and, under `dataset`, what its `dataset.json` says; `identifiers.json` names
-the rows of the puzzle table.
+the rows of the puzzle table; `tokens.json` and `tokenizer.json` are the tokenizer of text.
 """
 
 import json
@@ -13,7 +13,8 @@ from trainer import checkpoint
 from trainer.checkpoint import Checkpoint
 from trainer.data import place_of
 from trainer.data.manifest import Grid, grid_of, read_manifest
-from trainer.data.store import Metadata, read_identifiers, read_split
+from trainer.data.store import Metadata, read_identifiers, read_metadata
+from trainer.data.tokens import FILES as TOKENIZER_FILES
 from trainer.dist import World
 from trainer.evaluate import find_checkpoint
 from trmkit.errors import CheckpointError, DataError
@@ -40,7 +41,7 @@ class Known:
 
 
 def note_data(run: RunFile, directory: RunDirectory, world: World) -> None:
-    """Write `data.json` and, where puzzles have names, `identifiers.json`; every process calls it."""
+    """Write `data.json`, and beside it names of puzzles and the tokenizer of text; every process calls it."""
     with world.together():
         if world.first:
             write_notes(place_of(run.data, Path(run.storage.data)), directory)
@@ -48,13 +49,20 @@ def note_data(run: RunFile, directory: RunDirectory, world: World) -> None:
 
 def write_notes(folder: Path, directory: RunDirectory) -> None:
     """Copy what is known of the data set in `folder` into the run directory."""
-    metadata = read_split(folder, "train").metadata
+    metadata = read_metadata(folder)
     content = read_manifest(folder) or {"grid": asdict(grid_of(folder))}
     write_whole(directory.data_manifest, json.dumps(content | {"dataset": asdict(metadata)}, indent=1))
     if metadata.num_puzzle_identifiers > 1:
-        names = (folder / directory.identifiers.name).read_bytes()
-        if not directory.identifiers.is_file() or directory.identifiers.read_bytes() != names:
-            write_whole(directory.identifiers, names)
+        _copy(folder / directory.identifiers.name, directory.identifiers)
+    for name in TOKENIZER_FILES:
+        if (folder / name).is_file():
+            _copy(folder / name, directory.root / name)
+
+
+def _copy(file: Path, target: Path) -> None:
+    content = file.read_bytes()
+    if not target.is_file() or target.read_bytes() != content:
+        write_whole(target, content)
 
 
 def find_known(path: Path, which: str = "last") -> Known:

@@ -33,6 +33,7 @@ SOURCES = {
     "maze-generated": "trainer.data.maze_generated:source",
     "arc": "trainer.data.arc:source",
     "mixed": "trainer.data.mixed:source",
+    "curriculum": "trainer.data.curriculum:source",
 }
 """Name in the run file -> function from the section to a `Source`. `folder` is not made, it is there."""
 

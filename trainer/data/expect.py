@@ -6,7 +6,7 @@ from trainer.data import place_of
 from trainer.data.arc import choose_tasks
 from trainer.data.grid import VOCAB_SIZE
 from trainer.data.manifest import read_manifest
-from trainer.data.store import SET, Metadata, read_split
+from trainer.data.store import SET, Metadata, read_metadata, read_split
 from trmkit.spec.curriculum import CurriculumData
 from trmkit.spec.data import ArcData, DataSection, FolderData, MazeData, MazeGeneratedData, MixedData, SudokuData
 
@@ -25,6 +25,9 @@ def expected(section: DataSection, root: Path) -> tuple[Metadata, int, bool]:
         split = read_split(Path(section.path), "train")
         return split.metadata, len(split), True
     folder = place_of(section, root)
+    if isinstance(section, CurriculumData) and read_manifest(folder) is not None:
+        metadata = read_metadata(folder)
+        return metadata, metadata.total_groups, True
     if read_manifest(folder) is not None:
         split = read_split(folder, "train")
         return split.metadata, len(split), True

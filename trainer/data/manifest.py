@@ -7,7 +7,7 @@ from math import isqrt
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer.data.store import read_json, read_split
+from trainer.data.store import read_json, read_metadata
 from trmkit.errors import DataError
 
 FORMAT = 2
@@ -20,7 +20,7 @@ NAME = "manifest.json"
 class Grid:
     """How a row of cells is drawn: `height` x `width` cells, and what their tokens mean."""
 
-    kind: Literal["sudoku", "arc", "maze", "sequence"]
+    kind: Literal["sudoku", "arc", "maze", "sequence", "text"]
     height: int
     width: int
 
@@ -95,7 +95,7 @@ def grid_of(folder: Path) -> Grid:
     manifest = read_manifest(folder)
     if manifest is not None:
         return Grid(**manifest["grid"])
-    cells = read_split(folder, "train").metadata.seq_len
+    cells = read_metadata(folder).seq_len
     side = isqrt(cells)
     if (folder / "test_puzzles.json").is_file() and side * side == cells:
         return Grid("arc", side, side)

@@ -152,6 +152,11 @@ def read_identifiers(folder: Path) -> list[str]:
     return names
 
 
+def read_metadata(folder: Path, split: str = "train") -> Metadata:
+    """Return what is said of a split, whose rows may be made elsewhere. DataError: the file is missing or damaged."""
+    return _read_metadata(folder / split / "dataset.json")
+
+
 def read_split(folder: Path, split: str) -> Split:
     """Open `split` of the data set in `folder`.
 

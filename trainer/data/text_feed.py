@@ -1,0 +1,99 @@
+"""Training rows for language models, made while they are needed, by this process or by others in the background.
+
+Row n is a function of the data set, the seed and n, and of how many rows of each corpus came before it, which is the
+state. So rows are the same for any number of processes, with or without others in the background, and after a resume.
+
+Legend: `G` slots over all processes, `B` slots of this process, `L` places of a row.
+"""
+
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.data.language import IGNORED
+from trainer.data.mixture import parts, upper_difficulty
+from trainer.data.packing import Rows
+from trainer.data.text_rows import Place, RowMaker
+from trainer.dist import World
+from trainer.models.base import Batch
+from trmkit.spec.curriculum import CurriculumData
+
+ENOUGH = 32_768
+"""Tokens that are made at once, if there are more slots' rows to come: small updates are made several at a time."""
+
+
+class TextFeed:
+    """An endless source of rows; see `trainer.data.feed`."""
+
+    def __init__(self, folder: Path, section: CurriculumData, seed: int, slots: int, world: World) -> None:
+        """Serve `slots` slots over all processes. DataError: the data set cannot be used."""
+        self._section, self._slots, self._world = section, slots, world
+        self._mine = world.rows(slots)
+        self._maker = RowMaker(folder, section, seed)
+        share = (self._mine.stop - self._mine.start) * section.seq_len
+        self._updates = max(1, ENOUGH // share)
+        self._begin(Place(0, (0,) * len(section.language)))
+
+    def next(self, free: Tensor | None) -> Batch:
+        """Return new rows for all slots of this process: every row of text is final. Every process must call it."""
+        if not self._ready:
+            self._make()
+        rows, self._place = self._ready.popleft()
+        return self._batch(rows)
+
+    def state(self) -> dict[str, int]:
+        """Return the next row's number, and how many rows of each corpus were taken."""
+        taken = {f"language_{number}": count for number, count in enumerate(self._place.taken)}
+        return {"row": self._place.row, **taken}
+
+    def restore(self, state: dict[str, int]) -> None:
+        """Go on from a place that `state` returned. ValueError: there is no such place."""
+        names = list(self.state())
+        if set(state) != set(names) or not all(type(value) is int and 0 <= value < 1 << 48 for value in state.values()):
+            raise ValueError(f"the place in the data is {state}")
+        row, *taken = (state[name] for name in names)
+        if sum(taken) > row:
+            raise ValueError(f"the place in the data is {state}: more rows of language than rows")
+        self._begin(Place(row, tuple(taken)))
+
+    def numbers(self) -> dict[str, float]:
+        """Return the tokens seen, the upper end of difficulty, and the chances of the kinds of rows at this moment."""
+        tokens = self._place.row * self._section.seq_len
+        now = np.array([tokens], np.float64)
+        chances = {f"part_{name}": float(part[0]) for name, part in parts(self._section, now)._asdict().items()}
+        return {"tokens": tokens, "difficulty": float(upper_difficulty(self._section, now)[0]), **chances}
+
+    def close(self) -> None:
+        """End what works in the background."""
+
+    def _begin(self, place: Place) -> None:
+        self._place = self._made = place
+        self._ready: deque[tuple[Rows, Place]] = deque()
+
+    def _make(self) -> None:
+        """Make the rows of the next few updates."""
+        start = self._made
+        updates = start.row + np.arange(self._updates) * self._slots
+        wanted = (updates[:, None] + np.arange(self._mine.start, self._mine.stop)).ravel()
+        rows = self._maker.make(start, wanted)
+        share = len(wanted) // self._updates
+        for number, update in enumerate(updates.tolist()):
+            part = slice(number * share, (number + 1) * share)
+            self._made = self._maker.after(self._made, update + self._slots)
+            self._ready.append((Rows(*(array[part] for array in vars(rows).values())), self._made))
+
+    def _batch(self, rows: Rows) -> Batch:
+        """Return rows as tensors on the device, with the weight of a label in this update."""
+        labels = torch.tensor(float((rows.labels != IGNORED).sum()), device=self._world.device)
+        batch = {name: self._moved(torch.from_numpy(array)) for name, array in vars(rows).items()}
+        weight = self._slots / self._world.sum(labels).clamp(min=1)
+        return {**batch, "label_weight": weight.expand(len(rows.inputs)).clone()}
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        """Bring a tensor to the device; from pinned memory the copy to a GPU does not wait for the work before it."""
+        if self._world.device.type == "cuda":
+            return tensor.pin_memory().to(self._world.device, non_blocking=True)
+        return tensor.to(self._world.device)
