@@ -8,7 +8,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -56,7 +56,8 @@ def sample(state: TrainState, folder: Path, directory: RunDirectory, check: Call
     section = _section(run)
     asked = held_out(section, run.evaluate.sample)
     options = run.evaluate.text
-    with state.averaged() as model:
+    with state.ema.in_place() if state.ema else nullcontext():
+        model = state.model
         reader = reader_of(run, model, folder, world, options.sample_new_tokens, check)
         found = algorithmic.score(reader, asked)
         line = _line(found)
