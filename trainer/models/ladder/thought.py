@@ -45,8 +45,8 @@ class Thought(NamedTuple):
 def find_anchors(positions: Tensor, documents: Tensor, prompt_ends: Tensor, stride: int) -> Anchors:
     """Place the anchors of packed rows; `positions` [B, T] count within the document.
 
-    There is room for `T / stride` anchors, rounded up, of either kind. Those at every `stride`-th token always fit; of prompts that
-    end elsewhere the first ones have one of their own, and what follows a later one is told of the anchor before it.
+    There is room for `T / stride` anchors, rounded up, of either kind. Those at every `stride`-th token always fit; of
+    prompts that end elsewhere the first ones have one, and what follows a later one is told of the anchor before it.
     """
     rows, tokens = positions.shape
     room = -(-tokens // stride)
