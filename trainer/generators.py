@@ -1,5 +1,6 @@
 """The global random generators of a process, into and out of a checkpoint."""
 
+import hashlib
 import random
 from typing import Any
 
@@ -37,10 +38,15 @@ def restore_generators(tensors: dict[str, Tensor], others: dict[str, Any]) -> No
     np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), *rest))
 
 
+def mixed(*numbers: int) -> int:
+    """Return a seed of 32 bits made of `numbers`: torch's generator on the CPU ignores all bits above."""
+    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:4], "little")
+
+
 def draw_apart(seed: int, rank: int) -> None:
     """Let processes draw different numbers from torch's generators from here on, as for dropout.
 
     The first one goes on as it is, so that a process alone draws what it always drew.
     """
     if rank:
-        torch.manual_seed((rank << 32) + seed)
+        torch.manual_seed(mixed(seed, rank))
