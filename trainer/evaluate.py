@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,9 +47,9 @@ def evaluate_sample(
     run, world = state.run, state.world
     wanted = evenly(test_rows(run, split), run.evaluate.sample)
     rows = Rows(split, world.device, on_device=False)
-    with state.ema.in_place() if state.ema else nullcontext():
+    with state.averaged() as model:
         solved = solve(
-            state.model, rows, wanted, plan_of(run, state.model, world), world,
+            model, rows, wanted, plan_of(run, model, world), world,
             show=evenly(wanted, WATCHED_ROWS) if watched else NOTHING, check=lambda: stop.check(world),
         )  # fmt: skip
     if watched and world.first:

@@ -4,12 +4,11 @@ Legend: `G` rows over all processes (the global batch), `B` rows of this process
 """
 
 import math
-import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,12 +18,15 @@ from trainer.clock import Clock
 from trainer.data.feed import Feed
 from trainer.data.store import Metadata
 from trainer.dist import World, seed_all
+from trainer.generators import other_generators, restore_generators, torch_generators
 from trainer.models import TrainableModel
 from trainer.models import build as build_model
 from trainer.models.base import Batch, Carry, Draws, SparseEmbedding
+from trainer.moments import kind_of, moments_of, restore_moments
 from trainer.optim.ema import WeightAverage
 from trainer.optim.schedule import learning_rate
 from trainer.optim.sign_sgd import SparseSignSGD
+from trainer.sharding import collected, fill, is_shared, locals_of, whole
 from trmkit.errors import CheckpointError, SpecError
 from trmkit.spec.base import section_hash
 from trmkit.spec.run import RunFile
@@ -55,6 +57,12 @@ def make_model(run: RunFile, data: Metadata, device: torch.device) -> TrainableM
     return model.to(device)
 
 
+def make_twin(run: RunFile, data: Metadata, device: torch.device) -> TrainableModel:
+    """Return a model to load the weights of `run` into, without touching the generators of this process."""
+    with torch.random.fork_rng(devices=[]):
+        return build_model(run.model, data.vocab_size, data.seq_len, data.num_puzzle_identifiers).to(device)
+
+
 @dataclass
 class Update:
     """What one update reports, still on the device."""
@@ -70,8 +78,20 @@ class Update:
 class TrainState:
     """Model, average, optimizers, source of rows, rows being worked on, and how many updates were made."""
 
-    def __init__(self, run: RunFile, model: TrainableModel, feed: Feed, world: World, total: int) -> None:
+    def __init__(
+        self,
+        run: RunFile,
+        model: TrainableModel,
+        feed: Feed,
+        world: World,
+        total: int,
+        twin: Callable[[], TrainableModel] | None = None,
+    ) -> None:
+        """Begin; of a model that is shared among the processes, `twin` makes a whole one to be scored."""
         self.run, self.model, self.feed, self.world, self.total = run, model, feed, world, total
+        self.shared = any(is_shared(p) for p in model.parameters())
+        """Whether every process holds a share of the weights, rather than all of them."""
+        self._twin = twin
         self.step = 0
         self.seconds = 0.0
         self.evaluated = 0
@@ -109,10 +129,11 @@ class TrainState:
             norm = self._clip(grads)
             self.bad_step = torch.where((self.bad_step == 0) & ~torch.isfinite(norm), self.step, self.bad_step)
             lr = self._learning_rate(self.run.train.lr)
-            weights = list(self.model.parameters())
-            before = [p.detach().clone() for p in weights] if look else []
+            weights = locals_of(p.detach() for p in self.model.parameters())
+            before = [p.clone() for p in weights] if look else []
             self._move(lr)
-            norms = look_at(before, weights, list(self.ema.shadow.values()) if self.ema else []) if look else {}
+            average = locals_of(self.ema.shadow.values()) if self.ema else []
+            norms = look_at(before, weights, average, self._norm) if look else {}
         return Update(metrics, norm, lr, norms)
 
     def _move(self, lr: float) -> None:
@@ -159,9 +180,10 @@ class TrainState:
 
         One flat all-reduce rather than DDP: the loss is already divided by the global batch, the puzzle table lives
         outside autograd's parameters, and 7M gradients fit one message; rows that halt unevenly cannot make it hang.
+        Where weights are shared, the backward pass has summed them, and every process has its share.
         """
-        grads = [p.grad for p in self.model.parameters() if p.grad is not None]
-        if self.world.size > 1:
+        grads = locals_of(p.grad for p in self.model.parameters() if p.grad is not None)
+        if self.world.size > 1 and not self.shared:
             flat = torch.cat([grad.flatten() for grad in grads])
             self.world.sum(flat)
             parts = torch.split(flat, [grad.numel() for grad in grads])
@@ -171,14 +193,36 @@ class TrainState:
 
     def _clip(self, grads: list[Tensor]) -> Tensor:
         """Clip the gradients to `grad_clip`; return their norm before."""
-        norm = joint_norm(grads)
+        norm = self._norm(grads)
         if self.run.train.grad_clip is not None:
             torch._foreach_mul_(grads, (self.run.train.grad_clip / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
+    def _norm(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the norm of all entries of `tensors`, and of the other processes' shares of them."""
+        norm = joint_norm(tensors)
+        return self.world.sum(norm.square()).sqrt() if self.shared else norm
+
+    @contextmanager
+    def averaged(self) -> Iterator[TrainableModel]:
+        """Yield the model with averaged weights, if there is an average, for the time of a `with` block.
+
+        Every process must call it. No second model is held, unless the weights are shared among the processes.
+        """
+        if not self.shared:
+            with self.ema.in_place() if self.ema else nullcontext():
+                yield self.model
+            return
+        assert self._twin is not None
+        model = self._twin()
+        wanted = self.model.state_dict() | (self.ema.shadow if self.ema else {})
+        for name, value in model.state_dict().items():
+            value.copy_(whole(wanted[name]))
+        yield model
+
     def capture(self) -> tuple[Files, Files]:
         """Return what the first process saves, and what every process saves of its own."""
-        tensors, numbers = _optimizer_state(self.model, self.optimizer)
+        tensors, numbers = moments_of(self.model, self.optimizer)
         state = {
             "step": self.step,
             "seconds": self.seconds,
@@ -191,14 +235,17 @@ class TrainState:
             "optimizer": numbers,
         }
         shared: Files = {
-            "model.safetensors": self.model.state_dict(),
-            "optimizer.safetensors": tensors,
+            "model.safetensors": collected(self.model.state_dict(), self.world),
+            "optimizer.safetensors": collected(tensors, self.world),
             "state.json": state,
         }
         if self.ema:
-            shared["ema.safetensors"] = dict(self.ema.shadow)
+            shared["ema.safetensors"] = collected(self.ema.shadow, self.world)
         rank = f"rank{self.world.rank}"
-        return shared, {f"{rank}.safetensors": self._joined_carry() | _torch_rng(), f"{rank}.json": _other_rng()}
+        return shared, {
+            f"{rank}.safetensors": self._joined_carry() | torch_generators(),
+            f"{rank}.json": other_generators(),
+        }
 
     def restore(self, checkpoint: Checkpoint) -> list[str]:
         """Go on from `checkpoint`; return what is not as it was, in words. CheckpointError: it makes no sense here."""
@@ -207,9 +254,9 @@ class TrainState:
 
     def _restore(self, checkpoint: Checkpoint, state: dict[str, Any]) -> list[str]:
         _refuse_another_experiment(self.run, state, checkpoint)
-        device = str(self.world.device)
+        device = "cpu" if self.shared else str(self.world.device)  # all of it may be more than a device has room for
         load_weights(self.model, checkpoint.tensors("model.safetensors", device), checkpoint)
-        _restore_optimizer(self.model, self.optimizer, checkpoint.tensors("optimizer.safetensors", device), state)
+        restore_moments(self.model, self.optimizer, checkpoint.tensors("optimizer.safetensors", device), state)
         self.step, self.seconds = _number(state, "step"), float(state["seconds"])
         self.evaluated, self.best = _number(state, "evaluated"), _best(state["best"])
         if self.step != checkpoint.step:
@@ -222,7 +269,7 @@ class TrainState:
         if self.ema:
             source = checkpoint.tensors("ema.safetensors" if saved else "model.safetensors", device)
             for name, shadow in self.ema.shadow.items():
-                shadow.copy_(source[name])
+                fill(shadow, source[name])
             return [] if saved else ["the average of the weights starts now: there was none"]
         return ["dropped the average of the weights: train.ema is 0"] if saved else []
 
@@ -247,7 +294,7 @@ class TrainState:
             dropped.append(f"dropped the rows being worked on: {sizes}")
         if state["processes"] == self.world.size:
             rank = f"rank{self.world.rank}"
-            _restore_rng(checkpoint.tensors(f"{rank}.safetensors"), checkpoint.json(f"{rank}.json"))
+            restore_generators(checkpoint.tensors(f"{rank}.safetensors"), checkpoint.json(f"{rank}.json"))
         else:
             dropped.append(
                 f"dropped the state of the global random generators: there are {self.world.size} processes instead of"
@@ -272,13 +319,18 @@ def joint_norm(tensors: Sequence[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def look_at(before: list[Tensor], weights: Sequence[Tensor], average: list[Tensor]) -> dict[str, Tensor]:
+def look_at(
+    before: list[Tensor],
+    weights: Sequence[Tensor],
+    average: list[Tensor],
+    norm: Callable[[Sequence[Tensor]], Tensor] = joint_norm,
+) -> dict[str, Tensor]:
     """Return the norms of an update that made the weights `before` into `weights`, whose average is `average`."""
     now = [p.detach() for p in weights]
-    size = joint_norm(now)
-    norms = {"weight_norm": size, "update_norm": joint_norm(torch._foreach_sub(now, before))}
+    size = norm(now)
+    norms = {"weight_norm": size, "update_norm": norm(torch._foreach_sub(now, before))}
     if average:
-        norms["ema_gap"] = joint_norm(torch._foreach_sub(now, average)) / size.clamp(min=1e-12)
+        norms["ema_gap"] = norm(torch._foreach_sub(now, average)) / size.clamp(min=1e-12)
     return norms
 
 
@@ -312,8 +364,8 @@ def _refuse_another_experiment(run: RunFile, state: dict[str, Any], checkpoint: 
 
 def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], checkpoint: Checkpoint) -> None:
     """Load `tensors` into `model`. CheckpointError: names or shapes are another model's."""
-    wanted = {name: _kind(value) for name, value in model.state_dict().items()}
-    found = {name: _kind(value) for name, value in tensors.items()}
+    wanted = {name: kind_of(value) for name, value in model.state_dict().items()}
+    found = {name: kind_of(value) for name, value in tensors.items()}
     if wanted != found:
         differing = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
         raise CheckpointError(
@@ -321,64 +373,9 @@ def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], checkpoint:
             f" instead of {wanted.get(differing[0], 'absent')}, and {len(differing) - 1} more differ",
             next="use the run file that the checkpoint was made with",
         )
-    model.load_state_dict(tensors)
-
-
-def _kind(value: Tensor) -> str:
-    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    for name, value in model.state_dict().items():
+        fill(value, tensors[name])
 
 
 def _cut(batch: Batch, part: slice) -> Batch:
     return {name: value[part] for name, value in batch.items()}
-
-
-def _optimizer_state(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[dict[str, Tensor], dict[str, int]]:
-    tensors, numbers = {}, {}
-    for name, p in model.named_parameters():
-        for key, value in optimizer.state.get(p, {}).items():
-            if isinstance(value, Tensor):
-                tensors[f"{name}/{key}"] = value
-            else:
-                numbers[f"{name}/{key}"] = value
-    return tensors, numbers
-
-
-def _restore_optimizer(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], state: dict[str, Any]
-) -> None:
-    params = dict(model.named_parameters())
-    for path, value in {**tensors, **state["optimizer"]}.items():
-        name, _, key = path.rpartition("/")
-        on_cpu = key == "step" and isinstance(value, Tensor)  # where torch keeps it, to read it without waiting
-        moment = isinstance(value, Tensor) and key != "step"
-        if moment and (value.shape != params[name].shape or not value.is_floating_point()):
-            raise ValueError(f"{path} is {_kind(value)}, its weight is {_kind(params[name])}")
-        optimizer.state[params[name]][key] = value.cpu() if on_cpu else value
-
-
-def _torch_rng() -> dict[str, Tensor]:
-    states = {"rng/torch": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["rng/cuda"] = torch.cuda.get_rng_state()
-    if torch.backends.mps.is_available():
-        states["rng/mps"] = torch.mps.get_rng_state()
-    return states
-
-
-def _other_rng() -> dict[str, Any]:
-    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
-    return {"python": random.getstate(), "numpy": [kind, np.asarray(keys).tolist(), position, has_gauss, gauss]}
-
-
-def _restore_rng(tensors: dict[str, Tensor], others: dict[str, Any]) -> None:
-    torch.set_rng_state(tensors["rng/torch"])
-    if torch.cuda.is_available() and "rng/cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["rng/cuda"])
-    if torch.backends.mps.is_available() and "rng/mps" in tensors:
-        torch.mps.set_rng_state(tensors["rng/mps"])
-    version, internal, gauss = others["python"]
-    random.setstate((version, tuple(internal), gauss))
-    kind, keys, *rest = others["numpy"]
-    np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), *rest))

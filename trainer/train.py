@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from trainer.claim import claim
 from trainer.dist import Stopped, StopSignal, World
 from trainer.exporter import SILENT, Exporter
 from trainer.fits import refuse_table_without_room
+from trainer.generators import draw_apart
 from trainer.known import note_data
 from trainer.meter import Meter
 from trainer.metrics import MetricsLog, attempt_number, open_log, single
@@ -20,8 +22,9 @@ from trainer.models.prepare import prepare
 from trainer.nodes import Machines, meet, spread_newest
 from trainer.progress import TrainingProgress, say
 from trainer.remote import Remote, about, open_remote
+from trainer.sharding import shard
 from trainer.start import start_from_another
-from trainer.state import TrainState, make_model, total_steps
+from trainer.state import TrainState, make_model, make_twin, total_steps
 from trainer.subject import Subject, subject_of
 from trmkit.errors import CheckpointError, StoreError, StoreUnavailableError, TrainError
 from trmkit.spec.run import RunFile
@@ -80,7 +83,11 @@ def build_state(run: RunFile, subject: Subject, world: World) -> TrainState:
     data = subject.metadata
     model = make_model(run, data, world.device)
     prepare(model, run.train)
-    state = TrainState(run, model, subject.feed(run, world), world, total_steps(run, data))
+    if run.train.parallel == "fsdp" and world.size > 1:
+        shard(model, world)
+    draw_apart(run.seed, world.rank)
+    twin = partial(make_twin, run, data, world.device)
+    state = TrainState(run, model, subject.feed(run, world), world, total_steps(run, data), twin)
     if world.first:
         state.row_flops = flops.of_a_row(run.model, data.seq_len, data.vocab_size, data.num_puzzle_identifiers)
     return state
@@ -194,7 +201,7 @@ class Session:
         """Make an update, count it, log when due. TrainError: it was not finite."""
         state, log = self.state, self.state.run.train.log
         due = (state.step + 1) % log.every_steps == 0 or state.step + 1 == state.total
-        update = state.update(look=due and state.world.first)
+        update = state.update(look=due and (state.world.first or state.shared))
         HEART.beat(state.step)
         self.exporter.beat()
         self.meter.add(update)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from trainer.generators import mixed
+
 Carry = dict[str, Tensor]
 """State of the rows being worked on: every tensor has rows first, so a carry can be cut, joined and saved by rows.
 
@@ -39,12 +41,13 @@ class Draws:
     def __init__(self, seed: int, step: int, rows: slice, total: int, device: torch.device) -> None:
         """Draw for `rows` out of `total` rows; the numbers are a function of `seed`, `step` and the row alone."""
         self._generator = torch.Generator().manual_seed((seed << 32 | step) & (1 << 63) - 1)
+        self._common = torch.Generator().manual_seed(mixed(seed, step))
         self._rows, self._total, self._device = rows, total, device
 
     @property
     def common(self) -> torch.Generator:
-        """The generator, on the CPU, of draws that all rows of all processes share. Draw of each step alike."""
-        return self._generator
+        """The generator, on the CPU, of draws that all rows of all processes and parts share in this step."""
+        return self._common
 
     def uniform(self) -> Tensor:
         """Return float32 [B] in [0, 1)."""

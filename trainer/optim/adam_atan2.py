@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer.sharding import locals_of
+
 
 class AdamATan2(torch.optim.Optimizer):
     """Adam-atan2 with decoupled weight decay on every parameter it is given."""
@@ -51,8 +53,9 @@ class AdamATan2(torch.optim.Optimizer):
     def _update(self, params: list[Tensor], grads: list[Tensor], t: int, group: dict[str, Any]) -> None:
         b1, b2 = group["betas"]
         lr = group["lr"]
-        means = [self.state[p]["exp_avg"] for p in params]
-        squares = [self.state[p]["exp_avg_sq"] for p in params]
+        means = locals_of(self.state[p]["exp_avg"] for p in params)
+        squares = locals_of(self.state[p]["exp_avg_sq"] for p in params)
+        params, grads = locals_of(params), locals_of(grads)
         torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
         torch._foreach_lerp_(means, grads, 1 - b1)
         torch._foreach_mul_(squares, b2)

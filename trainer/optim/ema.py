@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from trainer.sharding import locals_of
+
 
 class WeightAverage:
     """`shadow <- (1 - mu) p + mu shadow` after every update, from the initial weights on, without bias correction.
@@ -21,8 +23,8 @@ class WeightAverage:
     @torch.no_grad()
     def update(self) -> None:
         """Move the average towards the weights as they are now."""
-        current = [p.detach() for p in self._params.values()]
-        torch._foreach_lerp_(list(self.shadow.values()), current, 1 - self.mu)
+        current = locals_of(p.detach() for p in self._params.values())
+        torch._foreach_lerp_(locals_of(self.shadow.values()), current, 1 - self.mu)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

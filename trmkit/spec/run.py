@@ -65,6 +65,15 @@ class RunFile(Section):
         return self
 
     @model_validator(mode="after")
+    def _weights_can_be_shared(self) -> "RunFile":
+        if self.train.parallel == "fsdp" and self.model.puzzle_emb_ndim:
+            raise ValueError(
+                "train.parallel: fsdp cannot share a puzzle table, which is trained row by row; use replicate, or"
+                " model.puzzle_emb_ndim: 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _batch_is_shared_evenly(self) -> "RunFile":
         processes = self.cluster.nodes * max(1, self.cluster.gpus_per_node)
         if self.train.batch_size % (processes * self.train.accumulate):

@@ -42,7 +42,7 @@ def test_what_comes_later_changes_nothing_before(variant: str, options: dict[str
 
 @pytest.mark.parametrize("variant", ["latent", "act", "ssm", "ssm_mem"])
 def test_the_end_of_a_prompt_is_felt_after_it_and_by_its_own_document_alone(variant: str) -> None:
-    model, given = make(variant), batch(rows=1)
+    model, given = make(variant), batch(rows=2)
     before = logits(model, given)
     given["prompt_ends"][0, 12] = True
     changed = (before - logits(model, given)).abs().amax(-1)[0] > 1e-6

@@ -45,11 +45,11 @@ class Thought(NamedTuple):
 def find_anchors(positions: Tensor, documents: Tensor, prompt_ends: Tensor, stride: int) -> Anchors:
     """Place the anchors of packed rows; `positions` [B, T] count within the document.
 
-    There is room for `T // stride` anchors of either kind. Those at every `stride`-th token always fit; of prompts that
-    end elsewhere the first ones have one of their own, and what follows a later one is told of the anchor before it.
+    There is room for `T / stride` anchors, rounded up, of either kind. Those at every `stride`-th token always fit; of
+    prompts that end elsewhere the first ones have one, and what follows a later one is told of the anchor before it.
     """
     rows, tokens = positions.shape
-    room = tokens // stride
+    room = -(-tokens // stride)
     regular = (positions + 1) % stride == 0
     ends = prompt_ends & ~regular
     stands = regular | (ends & (ends.cumsum(1) <= room))

@@ -1,0 +1,112 @@
+"""The recurrence of Mamba-2: in chunks it is the one written down token by token."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainer.models.ladder.scan import decays, scan, step
+from trainer.models.ladder.ssm import Mamba2
+from trainer.models.sight import View
+
+ROWS, HEADS, WIDTH, STATE = 2, 3, 5, 4
+
+
+def drawn(tokens: int, seed: int = 0) -> dict[str, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=draw, dtype=torch.float64)
+
+    return {
+        "x": normal(ROWS, tokens, HEADS, WIDTH), "dt": F.softplus(normal(ROWS, tokens, HEADS)),
+        "A": -normal(HEADS).exp(), "B": normal(ROWS, tokens, STATE), "C": normal(ROWS, tokens, STATE),
+    }  # fmt: skip
+
+
+def naive(
+    given: dict[str, Tensor], documents: Tensor | None, before: Tensor | None, *, signed: bool
+) -> tuple[Tensor, Tensor]:
+    """Work the recurrence as it is written down."""
+    x, dt, A, B, C = (given[name] for name in ("x", "dt", "A", "B", "C"))
+    state = torch.zeros(ROWS, HEADS, WIDTH, STATE, dtype=torch.float64) if before is None else before
+    found = []
+    for t in range(x.shape[1]):
+        a = 2 * torch.exp(dt[:, t] * A) - 1 if signed else torch.exp(dt[:, t] * A)
+        if documents is not None and t > 0:
+            a = a * (documents[:, t] == documents[:, t - 1])[:, None]
+        state = a[..., None, None] * state + dt[:, t, :, None, None] * x[:, t, ..., None] * B[:, t, None, None]
+        found.append((state * C[:, t, None, None]).sum(-1))
+    return torch.stack(found, 1), state
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("tokens", "chunk"), [(75, 16), (64, 16), (7, 16), (130, 64), (1, 16)])
+def test_chunks_equal_the_naive_recurrence(tokens: int, chunk: int, packed: bool, begun: bool, signed: bool) -> None:
+    given = drawn(tokens)
+    documents = torch.zeros(ROWS, tokens, dtype=torch.int32) if packed else None
+    if documents is not None:
+        for row, begins in enumerate(((3, 20, 21, 50), (16, 32))):
+            for begin in begins:
+                documents[row, begin:] += 1
+    before = torch.randn(ROWS, HEADS, WIDTH, STATE, dtype=torch.float64) if begun else None
+    expected = naive(given, documents, before, signed=signed)
+    found = scan(**given, documents=documents, before=before, signed=signed, chunk=chunk)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_gradients_of_chunks_equal_those_of_the_naive_recurrence(signed: bool) -> None:
+    grads = []
+    for work in (lambda g: scan(**g, signed=signed, chunk=8), lambda g: naive(g, None, None, signed=signed)):
+        given = {name: value.requires_grad_() for name, value in drawn(30).items()}
+        y, state = work(given)
+        (y.square().sum() + state.sum()).backward()
+        grads.append([value.grad for value in given.values()])
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_single_steps_equal_chunks(signed: bool) -> None:
+    given = drawn(20)
+    expected, last = scan(**given, signed=signed, chunk=8)
+    state = torch.zeros_like(last)
+    for t in range(20):
+        now = {name: value if name == "A" else value[:, t : t + 1] for name, value in given.items()}
+        y, state = step(**now, before=state, signed=signed)
+        torch.testing.assert_close(y, expected[:, t : t + 1], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(state, last, rtol=1e-9, atol=1e-9)
+
+
+def test_with_signs_a_state_can_flip() -> None:
+    log, sign = decays(torch.tensor([[[0.0, 8.0]]]), torch.tensor([-1.0, -1.0]), signed=True)
+    assert sign is not None
+    torch.testing.assert_close(sign * log.exp(), torch.tensor([[[1.0, -1.0]]]), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_mixer_reads_token_by_token_as_it_reads_at_once(signed: bool) -> None:
+    torch.manual_seed(0)
+    mixer = Mamba2(32, state=8, head=16, scale=1.0, signed=signed)
+    x = torch.randn(2, 40, 32)
+    with torch.no_grad():
+        expected = mixer(x, View(None, None, None), None)
+        for pieces in ([1] * 40, [13, 1, 1, 20, 5]):
+            kept, found = mixer.empty(2, 40, x, x.dtype), []
+            for part in x.split(pieces, 1):
+                found.append(mixer(part, View(None, None, None), kept))
+            torch.testing.assert_close(torch.cat(found, 1), expected, rtol=0, atol=1e-5)
+
+
+def test_what_a_document_says_reaches_no_other() -> None:
+    torch.manual_seed(0)
+    mixer = Mamba2(32, state=8, head=16, scale=1.0, signed=False)
+    x, documents = torch.randn(1, 90, 32), (torch.arange(90) >= 41).int()[None]
+    with torch.no_grad():
+        packed = mixer(x, View(None, None, documents), None)
+        alone = mixer(x[:, 41:], View(None, None, None), None)
+    torch.testing.assert_close(packed[:, 41:], alone, rtol=0, atol=1e-6)
