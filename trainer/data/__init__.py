@@ -38,7 +38,15 @@ SOURCES = {
 """Name in the run file -> function from the section to a `Source`. `folder` is not made, it is there."""
 
 UNBUILT = {
-    "curriculum": ["alg_tokens", "mix_band_tokens", "lexical_frac_phase1", "persistent_alg_frac", "needle_frac", "difficulty_schedule", "workers"]
+    "curriculum": {
+        "alg_tokens",
+        "mix_band_tokens",
+        "lexical_frac_phase1",
+        "persistent_alg_frac",
+        "needle_frac",
+        "difficulty_schedule",
+        "workers",
+    }
 }
 """Keys of a section that change how training mixes its rows, and nothing that is built: such runs share a data set."""
 

@@ -8,6 +8,7 @@ Legend: `N` rows, `L` places of a row.
 """
 
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -48,9 +49,7 @@ class Worker:
 
     def __init__(self, folder: Path, section: CurriculumData, seed: int) -> None:
         words = [sys.executable, "-m", "trainer.data.text_worker", str(folder), section.model_dump_json(), str(seed)]
-        self._process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-        )
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         self._answers: queue.SimpleQueue[Rows | DataError] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True, name="text rows")
         self._reader.start()
@@ -120,7 +119,7 @@ def _receive(stream: IO[bytes]) -> Rows:
     arrays = []
     for kind in TYPES.values():
         array = np.empty(shape, kind)
-        into = memoryview(array).cast("B")
+        into = array.data.cast("B")
         while len(into):
             count = stream.readinto(into)  # type: ignore[attr-defined]
             if not count:
@@ -143,7 +142,7 @@ def main(folder: str, section: str, seed: str) -> None:
         out.write(json.dumps({"error": error.message, "next": error.next}).encode() + b"\n")
         out.flush()
     except BrokenPipeError:  # the training has ended
-        sys.stdout = open("/dev/null", "w")  # noqa: SIM115 - nothing is left to be flushed into the pipe
+        os._exit(0)  # what is left could not be flushed, and Python would say so
 
 
 if __name__ == "__main__":
