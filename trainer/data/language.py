@@ -79,6 +79,15 @@ class Text:
     def __len__(self) -> int:
         return len(self._tokens)
 
+    @property
+    def documents(self) -> int:
+        """Documents in it."""
+        return len(self._offsets) - 1
+
+    def document(self, index: int) -> npt.NDArray[Any]:
+        """Return the tokens of a document, without the first and the last one."""
+        return self._tokens[self._offsets[index] + 1 : self._offsets[index + 1]]
+
     def cut(self, rows: Int64, seq_len: int) -> Cut:
         """Return rows by number, `seq_len` places each; what is beyond the end is padding, a document of its own."""
         places = rows[:, None] * seq_len + np.arange(seq_len)

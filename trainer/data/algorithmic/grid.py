@@ -175,7 +175,7 @@ _GRID: list[Condition] = [
     ),
     *_of_task(
         "successor",
-        ("up to 999", 3, Limits(numbers=(0, 999), nines=True)),
+        ("up to 999", 3, Limits(numbers=(0, 999))),
         *((f"{digits} digits", digits, Limits(numbers=_digits(digits), nines=True)) for digits in (5, 6)),
     ),
 ]
