@@ -96,8 +96,9 @@ class Text:
         here = np.searchsorted(self._offsets, places.ravel(), side="right").reshape(places.shape)
         last = self._offsets[np.minimum(here, len(self._offsets) - 1)] == places + 1
         at = np.minimum(places, len(self) - 1)
-        inputs = np.where(inside, self._tokens[at], self._pad)
-        following = np.where(last, self._end, self._tokens[np.minimum(at + 1, len(self) - 1)])
+        tokens, after = (self._tokens[where].astype(np.int32) for where in (at, np.minimum(at + 1, len(self) - 1)))
+        inputs = np.where(inside, tokens, self._pad)
+        following = np.where(last, self._end, after)
         labels = np.where(inside, following, IGNORED)
         return Cut(*(part.astype(np.int32) for part in (inputs, labels, here - here[:, :1])))
 
