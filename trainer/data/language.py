@@ -157,8 +157,9 @@ def _write_corpus(place: Path, corpus: Corpus, tokenizer: Tokenizer) -> dict[str
     while batch := list(islice(sided, AT_ONCE)):
         for split in SPLITS:
             writers[split].write([text for text, held in batch if held == (split == "test")])
-    for split, writer in writers.items():
+    for writer in writers.values():
         writer.close()
+    for split, writer in writers.items():
         if not writer.amount.documents:
             what = "no text" if split == "train" else "too few documents to hold one out"
             raise DataError(f"{corpus.path}: has {what}", next="give more text, or correct data.language[].path")
