@@ -123,6 +123,12 @@ class RowMaker:
             counts = (sizes * seq_len / self._length * spare).astype(np.int64) + 8
             numbers = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
             documents = self._documents.make(np.repeat(blocks, counts), numbers)
+            longest = int(documents.lengths.max()) - 1
+            if longest > seq_len:
+                raise DataError(
+                    f"a document takes {longest} tokens, and data.seq_len is {seq_len}",
+                    next=f"set data.seq_len to more than {longest}",
+                )
             before, bounds, missing = 0, [], 0
             for size, count in zip(sizes, counts, strict=True):
                 found, short = pack(documents.lengths[before : before + count], int(size), seq_len)
