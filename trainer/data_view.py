@@ -16,6 +16,7 @@ from trainer.data.store import Split, read_identifiers, read_split
 from trainer.examples import picture
 from trainer.report.grids import draw
 from trainer.report.page import templates
+from trainer.text_view import text_documents, text_rows, text_splits
 from trmkit.errors import DataError
 from trmkit.spec.load import load
 from trmkit.store.local import write_whole
@@ -79,15 +80,31 @@ def _entry(folder: Path) -> dict[str, Any]:
     return {
         "folder": str(folder),
         "source": manifest.get("source", "folder"),
-        "rows": {split: len(read_split(folder, split)) for split in SPLITS},
+        "rows": text_rows(manifest) if _is_text(manifest) else {s: len(read_split(folder, s)) for s in SPLITS},
         "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         "built": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(built)),
     }
 
 
-def describe_set(folder: Path) -> dict[str, Any]:
-    """Return everything that is known of one data set, and some of its identifiers. DataError: it is damaged."""
+def _is_text(manifest: dict[str, Any]) -> bool:
+    return bool(manifest) and manifest["grid"]["kind"] == "text"
+
+
+def describe_set(folder: Path, documents: int = 2) -> dict[str, Any]:
+    """Return everything that is known of one data set, and some of its identifiers, or of its documents if it is text.
+
+    DataError: it is damaged.
+    """
     manifest = read_manifest(folder) or {}
+    if _is_text(manifest):
+        return _entry(folder) | {
+            "grid": f"text, rows of {manifest['grid']['width']} tokens",
+            "section": manifest["section"],
+            "counts": manifest["counts"],
+            "splits": text_splits(folder),
+            "left_out": manifest["left_out"],
+            "documents": text_documents(folder, documents),
+        }
     names = read_identifiers(folder)
     grid = grid_of(folder)
     return _entry(folder) | {
@@ -137,12 +154,20 @@ def _lines(shown: dict[str, Any]) -> list[str]:
     lines += [f"  left out {name}: {why}" for name, why in list(shown["left_out"].items())[:10]]
     more = len(shown["left_out"]) - 10
     lines += [f"  left out and {more} more"] if more > 0 else []
+    if "documents" in shown:
+        return lines + [f"  {name:8} {one}" for name, some in shown["documents"].items() for one in some]
     known = shown["identifiers"]
     return [*lines, f"  names    {known['count']:,}, such as {', '.join(known['sample'])}"]
 
 
 def preview_page(folder: Path, groups: int) -> str:
-    """Return a page with up to `groups` puzzles of each split: the original and some of its augmentations."""
+    """Return a page with up to `groups` puzzles of each split: the original and some of its augmentations.
+
+    Of text it is a page with so many documents of each kind.
+    """
+    page = templates().get_template("data.html.jinja")
+    if _is_text(read_manifest(folder) or {}):
+        return page.render(name=folder.name, facts=_lines(describe_set(folder, groups)), sections=[])
     names, grid = read_identifiers(folder), grid_of(folder)
     sections = []
     for split, title in SPLITS.items():
@@ -150,11 +175,7 @@ def preview_page(folder: Path, groups: int) -> str:
         chosen = evenly(_range(found.metadata.total_groups), groups)
         shown = [_group(found, int(group), grid, names) for group in chosen]
         sections.append({"title": title, "total": found.metadata.total_groups, "groups": shown})
-    return (
-        templates()
-        .get_template("data.html.jinja")
-        .render(name=folder.name, facts=_lines(describe_set(folder)), sections=sections)
-    )
+    return page.render(name=folder.name, facts=_lines(describe_set(folder)), sections=sections)
 
 
 def _group(split: Split, group: int, grid: Grid, names: list[str]) -> dict[str, Any]:

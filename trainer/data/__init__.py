@@ -37,6 +37,19 @@ SOURCES = {
 }
 """Name in the run file -> function from the section to a `Source`. `folder` is not made, it is there."""
 
+UNBUILT = {
+    "curriculum": {
+        "alg_tokens",
+        "mix_band_tokens",
+        "lexical_frac_phase1",
+        "persistent_alg_frac",
+        "needle_frac",
+        "difficulty_schedule",
+        "workers",
+    }
+}
+"""Keys of a section that change how training mixes its rows, and nothing that is built: such runs share a data set."""
+
 ABANDONED_AFTER = 2 * 86_400
 """Seconds after which the temporary folder of a build that was killed is removed."""
 
@@ -101,7 +114,7 @@ def place_of(section: DataSection, root: Path) -> Path:
     """Return the folder in which the data set of `section` is, or will be."""
     if isinstance(section, FolderData):
         return Path(section.path)
-    return root / f"{section.source}-{section_hash(section, version=FORMAT)}"
+    return root / f"{section.source}-{section_hash(section, version=FORMAT, without=UNBUILT.get(section.source, ()))}"
 
 
 def build_together(run: RunFile, world: "World") -> Path:

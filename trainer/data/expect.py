@@ -4,6 +4,7 @@ from pathlib import Path
 
 from trainer.data import place_of
 from trainer.data.arc import choose_tasks
+from trainer.data.curriculum import first_phase, foretold
 from trainer.data.grid import VOCAB_SIZE
 from trainer.data.manifest import read_manifest
 from trainer.data.store import SET, Metadata, read_metadata, read_split
@@ -26,8 +27,7 @@ def expected(section: DataSection, root: Path) -> tuple[Metadata, int, bool]:
         return split.metadata, len(split), True
     folder = place_of(section, root)
     if isinstance(section, CurriculumData) and read_manifest(folder) is not None:
-        metadata = read_metadata(folder)
-        return metadata, metadata.total_groups, True
+        return read_metadata(folder), first_phase(section), True
     if read_manifest(folder) is not None:
         split = read_split(folder, "train")
         return split.metadata, len(split), True
@@ -41,8 +41,6 @@ def _foretell(section: DataSection, root: Path) -> tuple[Metadata, int]:
     if isinstance(section, ArcData):
         return _foretell_arc(section)
     if isinstance(section, CurriculumData):
-        from trainer.data.curriculum import foretold
-
         return foretold(section)
     if isinstance(section, MazeData):
         groups, side, vocab, copies = (

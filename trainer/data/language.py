@@ -79,6 +79,15 @@ class Text:
     def __len__(self) -> int:
         return len(self._tokens)
 
+    @property
+    def documents(self) -> int:
+        """Documents in it."""
+        return len(self._offsets) - 1
+
+    def document(self, index: int) -> npt.NDArray[Any]:
+        """Return the tokens of a document, without the first and the last one."""
+        return self._tokens[self._offsets[index] + 1 : self._offsets[index + 1]]
+
     def cut(self, rows: Int64, seq_len: int) -> Cut:
         """Return rows by number, `seq_len` places each; what is beyond the end is padding, a document of its own."""
         places = rows[:, None] * seq_len + np.arange(seq_len)
@@ -87,8 +96,9 @@ class Text:
         here = np.searchsorted(self._offsets, places.ravel(), side="right").reshape(places.shape)
         last = self._offsets[np.minimum(here, len(self._offsets) - 1)] == places + 1
         at = np.minimum(places, len(self) - 1)
-        inputs = np.where(inside, self._tokens[at], self._pad)
-        following = np.where(last, self._end, self._tokens[np.minimum(at + 1, len(self) - 1)])
+        tokens, after = (self._tokens[where].astype(np.int32) for where in (at, np.minimum(at + 1, len(self) - 1)))
+        inputs = np.where(inside, tokens, self._pad)
+        following = np.where(last, self._end, after)
         labels = np.where(inside, following, IGNORED)
         return Cut(*(part.astype(np.int32) for part in (inputs, labels, here - here[:, :1])))
 
@@ -147,8 +157,9 @@ def _write_corpus(place: Path, corpus: Corpus, tokenizer: Tokenizer) -> dict[str
     while batch := list(islice(sided, AT_ONCE)):
         for split in SPLITS:
             writers[split].write([text for text, held in batch if held == (split == "test")])
-    for split, writer in writers.items():
+    for writer in writers.values():
         writer.close()
+    for split, writer in writers.items():
         if not writer.amount.documents:
             what = "no text" if split == "train" else "too few documents to hold one out"
             raise DataError(f"{corpus.path}: has {what}", next="give more text, or correct data.language[].path")

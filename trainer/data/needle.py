@@ -65,7 +65,8 @@ def needle(tokenizer: Tokenizer, context: int, depth: float, seed: int, index: i
     code = int(draws.between(0, 1000, 9999)[0])
     chosen = _filling(draws, lengths, room)
     while True:
-        place = round(depth * len(chosen))
+        bounds = np.append(0, np.cumsum(lengths[chosen]))
+        place = int(np.abs(bounds - depth * bounds[-1]).argmin())
         sentences = [SENTENCES[number] for number in chosen]
         sentences.insert(place, f"The secret code is {code}.")
         prompt = " ".join([*sentences, QUESTION])

@@ -17,6 +17,7 @@ from trainer.data.language import IGNORED
 from trainer.data.mixture import parts, upper_difficulty
 from trainer.data.packing import Rows
 from trainer.data.text_rows import Place, RowMaker
+from trainer.data.text_worker import AHEAD, Order, Worker
 from trainer.dist import World
 from trainer.models.base import Batch
 from trmkit.spec.curriculum import CurriculumData
@@ -30,18 +31,25 @@ class TextFeed:
 
     def __init__(self, folder: Path, section: CurriculumData, seed: int, slots: int, world: World) -> None:
         """Serve `slots` slots over all processes. DataError: the data set cannot be used."""
-        self._section, self._slots, self._world = section, slots, world
-        self._mine = world.rows(slots)
+        self._folder, self._section, self._seed, self._slots, self._world = folder, section, seed, slots, world
         self._maker = RowMaker(folder, section, seed)
-        share = (self._mine.stop - self._mine.start) * section.seq_len
-        self._updates = max(1, ENOUGH // share)
-        self._begin(Place(0, (0,) * len(section.language)))
+        mine = world.rows(slots)
+        self._share = mine.stop - mine.start
+        updates = max(1, ENOUGH // (self._share * section.seq_len))
+        self._next_order = Order(Place(0, (0,) * len(section.language)), updates, slots, mine.start, mine.stop)
+        self._place = self._next_order.place
+        self._ready: deque[Rows] = deque()
+        self._workers: list[Worker] = []
+        self._pending: deque[Worker] = deque()
 
     def next(self, free: Tensor | None) -> Batch:
         """Return new rows for all slots of this process: every row of text is final. Every process must call it."""
         if not self._ready:
-            self._make()
-        rows, self._place = self._ready.popleft()
+            made = self._made()
+            parts = (slice(start, start + self._share) for start in range(0, len(made.inputs), self._share))
+            self._ready.extend(Rows(*(array[part] for array in vars(made).values())) for part in parts)
+        rows = self._ready.popleft()
+        self._place = self._maker.after(self._place, self._place.row + self._slots)
         return self._batch(rows)
 
     def state(self) -> dict[str, int]:
@@ -67,23 +75,41 @@ class TextFeed:
         return {"tokens": tokens, "difficulty": float(upper_difficulty(self._section, now)[0]), **chances}
 
     def close(self) -> None:
-        """End what works in the background."""
+        """End the processes in the background."""
+        for worker in self._workers:
+            worker.close()
+        self._workers.clear()
+        self._pending.clear()
 
     def _begin(self, place: Place) -> None:
-        self._place = self._made = place
-        self._ready: deque[tuple[Rows, Place]] = deque()
+        """Forget what was made, and go on at `place`."""
+        self.close()
+        self._ready.clear()
+        self._place, self._next_order = place, self._next_order._replace(place=place)
 
-    def _make(self) -> None:
-        """Make the rows of the next few updates."""
-        start = self._made
-        updates = start.row + np.arange(self._updates) * self._slots
-        wanted = (updates[:, None] + np.arange(self._mine.start, self._mine.stop)).ravel()
-        rows = self._maker.make(start, wanted)
-        share = len(wanted) // self._updates
-        for number, update in enumerate(updates.tolist()):
-            part = slice(number * share, (number + 1) * share)
-            self._made = self._maker.after(self._made, update + self._slots)
-            self._ready.append((Rows(*(array[part] for array in vars(rows).values())), self._made))
+    def _made(self) -> Rows:
+        """Return the rows of the next few updates; have the workers go on with those after them."""
+        if not self._section.workers:
+            order = self._take_order()
+            return self._maker.make(order.place, order.rows())
+        if not self._workers:
+            self._workers = [Worker(self._folder, self._section, self._seed) for _ in range(self._section.workers)]
+            for worker in self._workers * AHEAD:
+                self._ask(worker)
+        worker = self._pending.popleft()
+        made = worker.take()
+        self._ask(worker)
+        return made
+
+    def _ask(self, worker: Worker) -> None:
+        worker.order(self._take_order())
+        self._pending.append(worker)
+
+    def _take_order(self) -> Order:
+        order = self._next_order
+        after = self._maker.after(order.place, order.place.row + order.updates * order.slots)
+        self._next_order = order._replace(place=after)
+        return order
 
     def _batch(self, rows: Rows) -> Batch:
         """Return rows as tensors on the device, with the weight of a label in this update."""

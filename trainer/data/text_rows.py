@@ -20,7 +20,7 @@ from trainer.data.mixture import ALGORITHMIC, LANGUAGE, NEEDLE, kinds
 from trainer.data.needle import needle, shortest
 from trainer.data.packing import Documents, Rows, pack, place
 from trainer.data.store import read_json
-from trainer.data.tokens import open_tokenizer
+from trainer.data.tokens import Tokenizer, open_tokenizer
 from trmkit.errors import DataError
 from trmkit.spec.curriculum import CurriculumData
 
@@ -48,6 +48,7 @@ class RowMaker:
         self._section, self._seed = section, seed
         self.tokenizer = open_tokenizer(folder)
         self._documents = DocumentMaker(section, seed, self.tokenizer)
+        refuse_short_needles(section, self.tokenizer)
         self._shortest = shortest(self.tokenizer)
         self._texts = [
             Text(folder / "language" / str(number), "train", self.tokenizer) for number in range(len(section.language))
@@ -122,6 +123,12 @@ class RowMaker:
             counts = (sizes * seq_len / self._length * spare).astype(np.int64) + 8
             numbers = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
             documents = self._documents.make(np.repeat(blocks, counts), numbers)
+            longest = int(documents.lengths.max()) - 1
+            if longest > seq_len:
+                raise DataError(
+                    f"a document takes {longest} tokens, and data.seq_len is {seq_len}",
+                    next=f"set data.seq_len to more than {longest}",
+                )
             before, bounds, missing = 0, [], 0
             for size, count in zip(sizes, counts, strict=True):
                 found, short = pack(documents.lengths[before : before + count], int(size), seq_len)
@@ -132,3 +139,13 @@ class RowMaker:
             if not missing:
                 return documents, np.concatenate(bounds)
             spare *= 1.3
+
+
+def refuse_short_needles(section: CurriculumData, tokenizer: Tokenizer) -> None:
+    """See that a needle fits a row, if there are any. DataError: it does not."""
+    least = shortest(tokenizer)
+    if section.needle_frac and least > section.seq_len:
+        raise DataError(
+            f"needle: a document takes {least} tokens, and data.seq_len is {section.seq_len}",
+            next=f"set data.seq_len to {least} or more, or data.needle_frac to 0",
+        )

@@ -27,7 +27,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_every_source_of_the_run_file_has_a_builder() -> None:
-    assert set(SOURCES) == {"sudoku", "sudoku-generated", "maze", "maze-generated", "arc", "mixed"}
+    assert set(SOURCES) == {"sudoku", "sudoku-generated", "maze", "maze-generated", "arc", "mixed", "curriculum"}
 
 
 def test_a_data_set_is_named_by_its_section_and_says_what_it_is(four_by_four: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from trainer.data.algorithmic.grid import HeldOut
 from trainer.data.algorithmic.lettering import UInt8, strings
-from trainer.data.algorithmic.wording import templates_of, worded
+from trainer.data.algorithmic.wording import templates_of, widest, worded
 from trainer.data.counter import Counted, Int64, key_of
 from trainer.data.mixture import upper_difficulty
 from trainer.data.packing import Documents
@@ -20,7 +20,9 @@ BLOCK = 16
 PER_BLOCK = 1 << 32
 """Numbers a block has for its documents; none needs so many."""
 LOOKED_AT = 20_000
-"""Documents that are made to find the longest one."""
+"""Documents that are made to find the longest one, ..."""
+TOKENISED = 500
+"""... and the longest texts of them that are tokenised, where tokens are not bytes."""
 
 _TASK, _DIFFICULTY, _TEMPLATE = range(3)
 
@@ -60,13 +62,21 @@ class DocumentMaker:
         return Documents(tokens, *(each[back] for each in places))
 
     def longest(self, task: Task) -> int:
-        """Return the places of a row that the longest training document of `task` takes, of very many."""
+        """Return the places of a row that the longest training document of `task` takes.
+
+        Of bytes no document is longer; of other tokens it is the longest among the longest texts of very many.
+        """
         draws = Counted.of(key_of(0, "longest", task), np.arange(LOOKED_AT))
         values = self._held_out.draw(task, draws, np.ones(LOOKED_AT))
-        return max(
-            int(self._tokens(*worded(task, values, np.full(LOOKED_AT, template))).lengths.max()) - 1
-            for template in range(templates_of(task))
-        )
+        if isinstance(self._tokenizer, ByteTokenizer):
+            return widest(task, values) + 1
+        found = 0
+        for template in range(templates_of(task)):
+            prompts, answers = worded(task, values, np.full(LOOKED_AT, template))
+            lengths = (prompts != 0).sum(axis=1) + (answers != 0).sum(axis=1)
+            long = np.argsort(lengths)[-TOKENISED:]
+            found = max(found, int(self._tokens(prompts[long], answers[long]).lengths.max()) - 1)
+        return found
 
     def _tokens(self, prompts: UInt8, answers: UInt8) -> Documents:
         """Return documents of prompts and answers [n, W]."""

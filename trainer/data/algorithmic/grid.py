@@ -4,7 +4,7 @@ An item is a function of its condition and of seed + number. Where a condition i
 fixed quarter of all examples (those whose fingerprint ends in two zero bits), so that training keeps at least three
 quarters of every kind, however many items there are, and though there are only 256 strings of 8 bits.
 
-With seed 1234 and 200 items, training keeps 196 strings of 8 bits (448 of all 508 of up to 8), 922 of the 1,001 numbers
+With seed 1234 and 200 items, training keeps 196 strings of 8 bits (448 of all 508 of up to 8), 871 of the 1,001 numbers
 that are counted on from, 9,217 of the 9,409 pairs that are added modulo 97, and 9,805 of the 10,000 multiplied.
 
 As the grid has been defined, a few conditions that count as beyond training are within its reach: `carry 4` of
@@ -175,7 +175,7 @@ _GRID: list[Condition] = [
     ),
     *_of_task(
         "successor",
-        ("up to 999", 3, Limits(numbers=(0, 999), nines=True)),
+        ("up to 999", 3, Limits(numbers=(0, 999))),
         *((f"{digits} digits", digits, Limits(numbers=_digits(digits), nines=True)) for digits in (5, 6)),
     ),
 ]

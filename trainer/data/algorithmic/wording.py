@@ -45,6 +45,14 @@ def worded(task: Task, values: Int64, template: Int64) -> tuple[UInt8, UInt8]:
     return np.column_stack(parts), np.column_stack([space, wording.answer(values)])
 
 
+def widest(task: Task, values: Int64) -> int:
+    """Return the bytes of the longest document of which the numbers are as wide as any of these, [n, P]."""
+    wording = WORDINGS[task]
+    fixed = max(len(template.replace("{}", "")) for template in wording.templates)
+    tables = [*wording.gaps(values), wording.answer(values)]
+    return fixed + len(ANSWER) + 1 + sum(int(table.shape[1]) for table in tables)
+
+
 @lru_cache(maxsize=64)
 def _fixed_parts(templates: tuple[str, ...]) -> tuple[UInt8, ...]:
     """Return what stands before, between and behind the gaps, a table with a row for each template."""
