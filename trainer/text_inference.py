@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 
-from trainer.data.tokens import Tokenizer, open_tokenizer
+from trainer.data.tokens import open_tokenizer
 from trainer.dist import World
 from trainer.evaluate import load_for_inference
 from trainer.evaluators.algorithmic import Reader
@@ -41,7 +41,7 @@ class Writer:
             model = build_model(known.run.model, data.vocab_size, data.seq_len, data.num_puzzle_identifiers)
         model = model.to(place).eval()
         load_for_inference(model, known.checkpoint)
-        self.known, self.tokenizer = known, cast(Tokenizer, open_tokenizer(known.directory.root))
+        self.known, self.tokenizer = known, open_tokenizer(known.directory.root)
         options = known.run.evaluate.text
         most = ROWS_AT_ONCE * data.seq_len
         bounds = Bounds(options.max_new_tokens, ROWS_AT_ONCE, most)

@@ -8,15 +8,17 @@ import json
 import socket
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 
 from trainer import data
 from trainer.checkpoint import Checkpoint
+from trainer.data.algorithmic.grid import GRID_VERSION
 from trainer.data.language import read_language
 from trainer.data.store import read_metadata
 from trainer.data.tokens import open_tokenizer
@@ -56,8 +58,7 @@ def sample(state: TrainState, folder: Path, directory: RunDirectory, check: Call
     section = _section(run)
     asked = held_out(section, run.evaluate.sample)
     options = run.evaluate.text
-    with state.ema.in_place() if state.ema else nullcontext():
-        model = state.model
+    with state.averaged() as model:
         reader = reader_of(run, model, folder, world, options.sample_new_tokens, check)
         found = algorithmic.score(reader, asked)
         line = _line(found)
@@ -195,7 +196,7 @@ def _meta(run: RunFile, world: World, found: Checkpoint, reader: Reader) -> dict
         },
         "seed": run.seed,
         "items_seed": _section(run).items_seed,
-        "grid_version": algorithmic.GRID_VERSION,
+        "grid_version": GRID_VERSION,
         "decoding": {"strategy": "greedy", "temperature": 0, "max_new_tokens": reader.bounds.new_tokens},
     }
 
@@ -217,7 +218,7 @@ class Scoring:
     def all_of(self, suites: tuple[str, ...]) -> None:
         """Score the `suites`, one after the other; what is found is written after each, and when it is interrupted."""
         run = self.run
-        kinds = {
+        kinds: dict[str, Callable[[], dict[str, Any]]] = {
             "algorithmic": lambda: algorithmic.score(self.reader, self.asked),
             "longctx": lambda: needle.score(self.reader, run.evaluate.text, _section(run).items_seed),
             "ppl": self._perplexity,
@@ -276,7 +277,7 @@ class Scoring:
         found = self.results.get("algorithmic")
         if found is None:
             return {"count": 0}
-        accuracies = torch.tensor([one["accuracy"] for one in found["conditions"]], dtype=torch.float64).numpy()
+        accuracies = np.array([one["accuracy"] for one in found["conditions"]], np.float64)
         names = {"iid": found["iid_accuracy"], "ood": found["ood_accuracy"], **found["per_task_accuracy"]}
         names["needle"] = (self.results.get("longctx") or {}).get("auc")
         return {

@@ -6,19 +6,21 @@ Legend: `N` puzzle identifiers, `W` width of the puzzle table.
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainer import checkpoint, data
-from trainer.data.store import read_split
+from trainer.data.store import read_metadata, read_split
 from trainer.data.stream import Stream
 from trainer.dist import World
 from trainer.evaluate import find_checkpoint, load_for_inference
 from trainer.known import write_notes
 from trainer.models import TrainableModel
 from trainer.state import TrainState, make_model, total_steps
-from trmkit.errors import CheckpointError
+from trmkit.errors import CheckpointError, SpecError
+from trmkit.spec.curriculum import CurriculumData
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.store.local import sha256, write_whole
@@ -34,6 +36,11 @@ def import_reference(run: RunFile, directory: RunDirectory, file: Path) -> Path:
 
     Returns the checkpoint's folder. CheckpointError: the run has checkpoints already, or the file is another model's.
     """
+    if isinstance(run.data, CurriculumData):
+        raise SpecError(
+            f"import: {run.model.title} is not a model of the reference implementation",
+            next="start from another run of this project with train.init_from",
+        )
     if checkpoint.steps(directory.checkpoints):
         raise CheckpointError(
             f"{directory.checkpoints}: the run has checkpoints already", next="give the run another name to start anew"
@@ -54,15 +61,20 @@ def import_reference(run: RunFile, directory: RunDirectory, file: Path) -> Path:
 def export_reference(run: RunFile, directory: RunDirectory, file: Path, which: str, *, compiled: bool = False) -> Path:
     """Write the weights that would be evaluated (the average, if there is one) to `file`; returns it.
 
+    Of a language model in the form of the ladder's authors, else in that of TRM's.
+
     CheckpointError: there is no such checkpoint, or the folder of `file` is not there.
     """
     if not file.parent.is_dir():
         raise CheckpointError(f"{file.parent}: no such folder", next="make it, or write to another")
-    train_split = read_split(data.build_for(run), "train")
-    model = make_model(run, train_split.metadata, HERE.device)
-    load_for_inference(model, find_checkpoint(directory, which))
+    found = find_checkpoint(directory, which)
+    model = make_model(run, read_metadata(data.build_for(run)), HERE.device)
+    load_for_inference(model, found)
     content = io.BytesIO()
-    torch.save(reference_weights(model, compiled=compiled), content)
+    if isinstance(run.data, CurriculumData):
+        torch.save(text_weights(run, model, found.step), content)
+    else:
+        torch.save(reference_weights(model, compiled=compiled), content)
     write_whole(file, content.getvalue())
     return file
 
@@ -92,6 +104,12 @@ def reference_weights(model: TrainableModel, *, compiled: bool = False) -> dict[
     """Return the weights under the reference's names, with `_orig_mod.` where it would have compiled the model."""
     prefix = (COMPILED if compiled else "") + PREFIX
     return {prefix + name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def text_weights(run: RunFile, model: TrainableModel, step: int) -> dict[str, Any]:
+    """Return the weights of a language model with what they are of, as plain values and tensors."""
+    weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    return {"model_state_dict": weights, "config": run.model.model_dump(mode="json"), "step": step}
 
 
 def load_reference(model: TrainableModel, weights: dict[str, Tensor], file: Path) -> None:

@@ -44,7 +44,8 @@ def leave(config: Path, rung: Rung, shares: tuple[float, float], *, seconds: flo
     for task, name, iid, length in CONDITIONS:
         right = draw.random(200) < shares[0 if iid else 1]
         conditions.append({"task": task, "condition": name, "iid": iid, "length": length, "n": 200,
-                           "accuracy": float(right.mean()), "right": "".join("01"[int(one)] for one in right)})  # fmt: skip
+                           "accuracy": float(right.mean()),
+                           "right": "".join("01"[int(one)] for one in right)})  # fmt: skip
     inside, outside = ([one for one in conditions if one["iid"] is iid] for iid in (True, False))
     mean = lambda found: sum(one["accuracy"] for one in found) / len(found)  # noqa: E731
     results: dict[str, Any] = {

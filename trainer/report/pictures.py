@@ -77,5 +77,5 @@ def _draw(
     if any(curves.values()):
         axes.legend(frameon=False, fontsize=8)
     content = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(content)
+    FigureCanvasAgg(figure).print_png(content)  # type: ignore[no-untyped-call]
     write_whole(directory.root / name, content.getvalue())

@@ -110,13 +110,13 @@ def describe(spot: Spot, detail: Any) -> str:
     elif kind == "extra_forbidden":
         text = f"unknown key{suggest_key(spot)}"
     elif kind == "union_tag_not_found":
-        key = choice(spot.here[0])[0]
-        keys = spot.node.value if spot.node is not None and isinstance(spot.node.value, dict) else {}
-        near = next((name for name in keys if did_you_mean(name, [key])), None)
-        path = (*path, near or key)
+        tag = choice(spot.here[0])[0]
+        given = spot.node.value if spot.node is not None and isinstance(spot.node.value, dict) else {}
+        near = next((name for name in given if did_you_mean(name, [tag])), None)
+        path = (*path, near or tag)
         text = "missing; expected " + alternatives([choice(section)[1] for section in spot.here])
         if near is not None:
-            place, text = place_of(spot, (near,)), f"unknown key; did you mean {key!r}?"
+            place, text = place_of(spot, (near,)), f"unknown key; did you mean {tag!r}?"
     elif kind == "union_tag_invalid":
         key = choice(spot.here[0])[0]
         path, place = (*path, key), place_of(spot, (key,))
