@@ -91,7 +91,8 @@ def _language(results: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> 
     asks = f"at most {WORSE_BITS:g} times the bits per byte, and text that does not repeat itself"
     ours, theirs = (_mean(found, "bits_per_byte") for found in (results, baseline))
     if ours is None or theirs is None:
-        return Criterion("C4", asks, "not measured", "perplexity was not scored")
+        whose = "its" if ours is None else "the baseline's"
+        return Criterion("C4", asks, "not measured", f"{whose} perplexity was not scored")
     ratio = ours / theirs
     said = f"{ratio:.3f} times the bits per byte ({ours:.3f} against {theirs:.3f})"
     ours_again, theirs_again = (_repetition(found) for found in (results, baseline))

@@ -8,6 +8,9 @@ from trainer.report.curves import Line, chart
 from trainer.report.page import duration, templates
 from trmkit.ladder import BASELINE
 
+CHANCE = {"parity": 50, "dyck": 50, "compare": 33}
+"""What answers at random have right, where that is not next to nothing, in percent."""
+
 Table = list[list[str]]
 """Rows of cells, the head first."""
 
@@ -54,6 +57,8 @@ def _introduction(answer: dict[str, Any]) -> list[str]:
         "same order, and the same held-out items. Scores are means over seeds; intervals are paired bootstraps over "
         "seeds and items, without correction for looking at several rungs."
     ]
+    lucky = [f"{task} {share}" for task, share in CHANCE.items() if task in data["tasks"]]
+    texts += [f"Answers at random are right, in percent: {', '.join(lucky)}."] if lucky else []
     if answer["missing"]:
         listed = ", ".join(f"{one['variant']} seed {one['seed']} ({one['state']})" for one in answer["missing"])
         texts.append(f"**Missing:** {listed}. What follows is of the others.")
