@@ -26,7 +26,7 @@ def numbers_in(text: str) -> list[int]:
 
 def asked(prompt: str) -> str:
     """Return a question without the words and digits that are the same in all."""
-    return prompt.removesuffix(" Answer:").replace("odd (1) or even (0)", "").replace("modulo 2.", "")
+    return prompt.removesuffix(" Answer:").replace("odd (1) or even (0)?", "").replace("modulo 2.", "")
 
 
 def balanced(brackets: str) -> bool:
