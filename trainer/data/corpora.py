@@ -104,8 +104,8 @@ def _on_the_hub(path: str) -> Iterator[Callable[[], Any]]:
 
     Where some of them have `train` in their names, those alone are taken.
     """
-    owner, name, *inside = path.split("/", 2)
-    dataset, below = f"{owner}/{name}", inside[0].rstrip("/") if inside else ""
+    parts = path.strip("/").split("/")
+    dataset, below = "/".join(parts[:2]), "/".join(parts[2:])
     way_out = f"download {dataset} by hand, and set data.language[].path to the folder it is in"
     try:
         hub = import_module("huggingface_hub")
@@ -125,13 +125,13 @@ def _on_the_hub(path: str) -> Iterator[Callable[[], Any]]:
         listed = sorted(hub.list_repo_files(dataset, repo_type="dataset"))
     except Exception as error:
         raise DataError(f"{HUB}{dataset}: cannot be listed ({error})", next=way_out) from error
-    files = _chosen([file for file in listed if file == below or file.startswith(f"{below}/" if below else "")])
+    files = choose_files([file for file in listed if file == below or file.startswith(f"{below}/" if below else "")])
     if not files:
         raise DataError(f"{HUB}{path}: has no text ({', '.join(READERS)})", next=way_out)
     yield from (lambda file=file: fetched(file) for file in files)
 
 
-def _chosen(listed: list[str]) -> list[str]:
+def choose_files(listed: list[str]) -> list[str]:
     """Return the files of one kind, the training ones if there are any; a data set often has the same text twice."""
     for suffixes in ((".parquet",), (".jsonl", ".json"), (".txt",)):
         found = [file for file in listed if Path(file).suffix in suffixes]

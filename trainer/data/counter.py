@@ -7,6 +7,7 @@ Legend: `n` examples.
 """
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ def mix(words: UInt64) -> UInt64:
     return words ^ (words >> np.uint64(31))
 
 
+@lru_cache(maxsize=4096)
 def key_of(seed: int, *purpose: int | str) -> np.uint64:
     """Return a word for what numbers are drawn for."""
     text = "\0".join(str(part) for part in (seed, *purpose))

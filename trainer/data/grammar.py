@@ -3,6 +3,9 @@
 Every choice is even and is drawn by its number, so a story is a function of (seed, index), and its probability is
 known: two derivations never give the same text, so a model's loss cannot fall below `bits`. What is chosen early (who,
 where, what is looked for) comes back later, and pronouns follow names, so that reading far back pays.
+
+A story has 785 bytes and 95 bits on average: no model does better than 0.121 bits per byte, and one that forgets where
+a story began does worse.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

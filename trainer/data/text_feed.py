@@ -22,7 +22,7 @@ from trainer.dist import World
 from trainer.models.base import Batch
 from trmkit.spec.curriculum import CurriculumData
 
-ENOUGH = 32_768
+ENOUGH = 262_144
 """Tokens that are made at once, if there are more slots' rows to come: small updates are made several at a time."""
 
 

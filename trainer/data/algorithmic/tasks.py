@@ -55,10 +55,9 @@ def draw(task: Task, draws: Counted, difficulty: Float64, limits: Limits | None 
 
 def fingerprints(task: Task, values: Int64) -> UInt64:
     """Return a word for each example, the same for the same task and numbers, uint64 [n]."""
-    words = np.full(len(values), key_of(0, "fingerprint", TASKS.index(task)), np.uint64)
-    for column in values.T:
-        words = np.where(column == EMPTY, words, mix(words ^ mix(column.astype(np.uint64) + np.uint64(1))))
-    return words
+    places = Counted.of(key_of(0, "fingerprint", TASKS.index(task)), np.arange(values.shape[1])).words(0, 1)[:, 0]
+    words = np.where(values == EMPTY, np.uint64(0), mix(values.astype(np.uint64) ^ places))
+    return mix(words.sum(axis=1, dtype=np.uint64))
 
 
 def _mod_add(draws: Counted, step: Int64, limits: Limits) -> Int64:

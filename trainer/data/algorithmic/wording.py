@@ -110,9 +110,9 @@ WORDINGS: dict[Task, Wording] = {
     ),
     "parity": Wording(
         (
-            "Is the number of ones odd (1) or even (0) in {}?",
+            "What is the parity of {}?",
             "Parity of {}?",
-            "What is the parity of the bits {}?",
+            "Are the ones of {} odd (1) or even (0)?",
             "Count the ones in {} modulo 2.",
         ),
         lambda values: [spaced(values, "01")],
