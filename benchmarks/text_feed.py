@@ -104,7 +104,7 @@ def speed_with_workers(feed: TextFeed) -> float:
 def main(most: int) -> None:
     """Print both tables for 0 .. `most` workers."""
     torch.set_num_threads(1)
-    section = CurriculumData(source="curriculum", alg_tokens=ALG_TOKENS, seq_len=SEQ_LEN, workers=0)
+    section = CurriculumData(source="curriculum", alg_tokens=ALG_TOKENS, seq_len=SEQ_LEN)
     world = World(0, 1, 0, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as root:
         started = time.process_time()
@@ -117,7 +117,7 @@ def main(most: int) -> None:
         lines = []
         for phase, tokens in PHASES.items():
             for workers in range(most + 1):
-                feed = TextFeed(folder, section.model_copy(update={"workers": workers}), 0, SLOTS, world)
+                feed = TextFeed(folder, section, 0, SLOTS, world, workers)
                 feed.restore({"row": tokens // SEQ_LEN, "language_0": 0})
                 found = speed_with_workers(feed) if workers else speed_alone(feed)
                 feed.close()

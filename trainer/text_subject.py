@@ -26,7 +26,7 @@ class Text:
     def feed(self, run: RunFile, world: World) -> TextFeed:
         """Return the source of training rows."""
         assert isinstance(run.data, CurriculumData)
-        return TextFeed(self._folder, run.data, run.seed, run.train.batch_size, world)
+        return TextFeed(self._folder, run.data, run.seed, run.train.batch_size, world, run.train.data_workers)
 
     def examine(self, state: TrainState, directory: RunDirectory, stop: StopSignal) -> dict[str, Any]:
         """Return the scores on a part of the held-out items; a few of them are written for who watches."""

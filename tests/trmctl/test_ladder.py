@@ -11,10 +11,10 @@ from trmkit.ladder import VARIANTS
 TINY = """\
 name: tiny
 model: {family: ladder, size: pico, forward_dtype: float32, K: 2, max_K: 3, thought_tokens: 4, num_mem: 4}
-data: {source: curriculum, seq_len: 128, tasks: [parity, copy], alg_tokens: 60000, items: 20, workers: 0,
+data: {source: curriculum, seq_len: 128, tasks: [parity, copy], alg_tokens: 60000, items: 20,
        language: [{path: grammar, max_documents: 500}]}
 train: {steps: 40, batch_size: 8, lr: 3e-3, warmup_steps: 4, optimizer: adamw, grad_clip: 1.0, ema: 0.9, threads: 1,
-        checkpoint: {every_steps: 20}, log: {every_steps: 5}}
+        data_workers: 0, checkpoint: {every_steps: 20}, log: {every_steps: 5}}
 evaluate: {text: {max_new_tokens: 16, contexts: [256], needles: 1, ppl_tokens: 2000, rounds: [1, 2]}}
 """
 

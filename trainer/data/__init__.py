@@ -45,7 +45,6 @@ UNBUILT = {
         "persistent_alg_frac",
         "needle_frac",
         "difficulty_schedule",
-        "workers",
     }
 }
 """Keys of a section that change how training mixes its rows, and nothing that is built: such runs share a data set."""

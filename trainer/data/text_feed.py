@@ -29,9 +29,15 @@ ENOUGH = 262_144
 class TextFeed:
     """An endless source of rows; see `trainer.data.feed`."""
 
-    def __init__(self, folder: Path, section: CurriculumData, seed: int, slots: int, world: World) -> None:
-        """Serve `slots` slots over all processes. DataError: the data set cannot be used."""
+    def __init__(
+        self, folder: Path, section: CurriculumData, seed: int, slots: int, world: World, workers: int = 0
+    ) -> None:
+        """Serve `slots` slots over all processes, with `workers` in the background of each.
+
+        DataError: the data set cannot be used.
+        """
         self._folder, self._section, self._seed, self._slots, self._world = folder, section, seed, slots, world
+        self._count = workers
         self._maker = RowMaker(folder, section, seed)
         mine = world.rows(slots)
         self._share = mine.stop - mine.start
@@ -89,11 +95,11 @@ class TextFeed:
 
     def _made(self) -> Rows:
         """Return the rows of the next few updates; have the workers go on with those after them."""
-        if not self._section.workers:
+        if not self._count:
             order = self._take_order()
             return self._maker.make(order.place, order.rows())
         if not self._workers:
-            self._workers = [Worker(self._folder, self._section, self._seed) for _ in range(self._section.workers)]
+            self._workers = [Worker(self._folder, self._section, self._seed) for _ in range(self._count)]
             for worker in self._workers * AHEAD:
                 self._ask(worker)
         worker = self._pending.popleft()

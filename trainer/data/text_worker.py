@@ -97,7 +97,7 @@ class Worker:
             self._answers.put(
                 DataError(
                     f"a process that makes rows of text ended ({how})",
-                    next="look above for what it printed and whether memory ran out; data.workers=0 goes without",
+                    next="look above for what it printed and whether memory ran out; train.data_workers=0 goes without",
                 )
             )
 

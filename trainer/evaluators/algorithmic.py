@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+import numpy as np
 
 from trainer.data.algorithmic.grid import GRID_VERSION, Condition, Item, conditions, items
 from trainer.data.sampler import evenly
@@ -59,14 +59,15 @@ class Asked:
 
 
 def held_out(section: CurriculumData, most: int | None = None, tasks: Sequence[str] = ()) -> list[Asked]:
-    """Return the held-out items of every condition, or of those of `tasks`; `most` bounds their number in all."""
+    """Return the held-out items of every condition, or of those of `tasks`; `most` bounds their number in all.
+
+    What was drawn twice is asked once: a second time it would say nothing, and make intervals too narrow.
+    """
     chosen = conditions(tasks or section.tasks)
     found = [Asked(condition, items(condition, section.items_seed, section.items)) for condition in chosen]
-    if most is None:
-        return found
-    share = max(1, most // max(1, len(found)))
-    places = evenly(torch.arange(section.items).numpy(), share)
-    return [Asked(one.condition, [one.items[place] for place in places.tolist()]) for one in found]
+    share = section.items if most is None else max(1, most // max(1, len(found)))
+    places = evenly(np.arange(section.items), share).tolist()
+    return [Asked(one.condition, list(dict.fromkeys(one.items[place] for place in places))) for one in found]
 
 
 def score(reader: Reader, asked: Sequence[Asked]) -> dict[str, Any]:

@@ -74,9 +74,6 @@ class CurriculumData(Section):
     items_seed: NonNegativeInt = 1234
     """Seed of the held-out items."""
 
-    workers: NonNegativeInt = 2
-    """Processes that make rows in the background; 0: the training process makes them itself. Rows are the same."""
-
     @property
     def band(self) -> int:
         """Half the width of the band over which the mixture changes, in tokens."""

@@ -150,6 +150,10 @@ class TrainSection(Section):
     data_on_device: Literal["auto", "always", "never"] = "auto"
     """Keep the training arrays in device memory; auto does when they take less than a quarter of what is free."""
 
+    data_workers: Annotated[int, Field(ge=0, le=64)] = 2
+    """Language models: processes that make rows in the background, on each process; 0: it makes them itself. Rows are
+    the same."""
+
     checkpoint: Checkpoints = Field(default={}, validate_default=True)
     """When training state is saved, and what is kept."""
 

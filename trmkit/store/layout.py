@@ -34,11 +34,12 @@ SUMMARY = "run.json"
 def run_id(run: RunFile) -> str:
     """Name the experiment by its content: the same model, data, training and seed give the same 8 hex digits.
 
-    How often training saves and logs, and what each process holds, does not change what is trained, so it does not
-    change the name. Nor does a length in tokens that is not given: names are as they were before there was one.
+    How often training saves and logs, what each process holds and who makes its rows does not change what is trained,
+    so it does not change the name. Nor does a length in tokens that is not given: names are as they were before there
+    was one.
     """
     training = run.train.model_copy(update={"checkpoint": Checkpoints(), "log": Logging()})
-    silent = {"parallel"} if run.train.tokens is not None else {"parallel", "tokens"}
+    silent = {"parallel", "data_workers"} | ({"tokens"} if run.train.tokens is None else set())
     return section_hash(run.model, run.data, training, version=run.seed, without=silent)[:8]
 
 

@@ -24,7 +24,7 @@ from trmkit.errors import DataError
 from trmkit.spec.curriculum import TASKS, CurriculumData
 from trmkit.store.layout import RunDirectory
 
-SMALL: dict[str, Any] = {"source": "curriculum", "items": 5, "language": [{"max_documents": 120}], "workers": 0}
+SMALL: dict[str, Any] = {"source": "curriculum", "items": 5, "language": [{"max_documents": 120}]}
 
 
 def section_of(**changed: Any) -> CurriculumData:
@@ -55,7 +55,7 @@ def test_what_is_foretold_is_what_is_built(folder: Path, tmp_path: Path) -> None
 
 
 def test_runs_that_mix_their_rows_otherwise_share_a_data_set(folder: Path) -> None:
-    others = {"alg_tokens": 5000, "workers": 3, "needle_frac": 0.0, "difficulty_schedule": "step"}
+    others = {"alg_tokens": 5000, "needle_frac": 0.0, "difficulty_schedule": "step"}
     assert place_of(section_of(**others), folder.parent) == folder
     assert place_of(section_of(seq_len=300), folder.parent) != folder
     assert place_of(section_of(items=6), folder.parent) != folder

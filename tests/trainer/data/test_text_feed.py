@@ -35,7 +35,6 @@ SECTION = CurriculumData(
     lexical_frac_phase1=0.2,
     language=({"max_documents": 300}, {"max_documents": 40, "weight": 0.5}),  # type: ignore[arg-type]
     items=20,
-    workers=0,
 )
 MIDDLE = {"row": ROWS, "language_0": 300, "language_1": 150}
 """A place where rows of all kinds come."""
@@ -61,7 +60,7 @@ class Half(World):
 
 
 def feed_of(folder: Path, world: World, workers: int = 0, slots: int = SLOTS) -> TextFeed:
-    return TextFeed(folder, SECTION.model_copy(update={"workers": workers}), 7, slots, world)
+    return TextFeed(folder, SECTION, 7, slots, world, workers)
 
 
 def taken(feed: TextFeed, updates: int) -> list[dict[str, Tensor]]:
@@ -253,7 +252,7 @@ def test_the_numbers_for_the_log_say_where_training_is(folder: Path, alone: Worl
 
 def test_any_tokenizer_gives_rows_with_the_same_rules(tmp_path: Path, alone: World) -> None:
     train_bpe(tmp_path / "bpe")
-    section = SECTION.model_copy(update={"tokenizer": str(tmp_path / "bpe"), "needle_frac": 0.1, "workers": 1})
+    section = SECTION.model_copy(update={"tokenizer": str(tmp_path / "bpe"), "needle_frac": 0.1})
     feed = TextFeed(build(section, tmp_path), section, 7, 16, alone)
     feed.restore(MIDDLE)
     batch = taken(feed, 1)[0]
@@ -270,8 +269,8 @@ def test_a_worker_that_dies_stops_the_training(folder: Path, alone: World) -> No
     feed.next(None)
     for worker in feed._workers:
         os.kill(worker._process.pid, signal.SIGKILL)
-    with pytest.raises(DataError, match=r"rows of text ended \(signal 9\)\n.*data\.workers=0"):
-        taken(feed, 20)
+    with pytest.raises(DataError, match=r"rows of text ended \(signal 9\)\n.*train\.data_workers=0"):
+        taken(feed, 200)  # more than they can have made ahead
     feed.close()
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.algorithmic.grid import Condition, HeldOut, Item, conditions, item_values, items
+from trainer.data.algorithmic.grid import WITHIN, Condition, HeldOut, Item, conditions, item_values, items
 from trainer.data.algorithmic.lettering import strings
 from trainer.data.algorithmic.tasks import LONGEST, Limits, draw, fingerprints
 from trainer.data.algorithmic.wording import WORDINGS, templates_of, worded
@@ -105,9 +105,11 @@ def test_an_item_depends_on_seed_plus_number_alone(condition: Condition) -> None
     assert [items(condition, 40 + number, 1)[0] for number in range(12)] == found
 
 
-def test_the_grid_has_fifty_conditions_with_one_like_training_in_each_task() -> None:
+def test_the_grid_has_fifty_conditions_with_some_like_training_in_each_task() -> None:
     assert len(GRID) == 50
-    assert [condition.task for condition in GRID if condition.iid] == list(TASKS)
+    inside = [(condition.task, condition.name) for condition in GRID if condition.iid]
+    assert [task for task, name in inside if (task, name) not in WITHIN] == list(TASKS)
+    assert len(inside) == len(TASKS) + len(WITHIN)
     assert list(dict.fromkeys(condition.task for condition in GRID)) == list(TASKS)
     assert len(set(NAMES)) == 50
     assert {c.task for c in conditions(["copy", "parity"])} == {"copy", "parity"}
