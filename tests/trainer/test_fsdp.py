@@ -43,10 +43,15 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def expect_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Compare tensors as wholes: where a gradient is all rounding, Adam makes a step of it as of any other."""
+    """Compare tensors as wholes: where a gradient is all rounding, Adam makes a step of it as of any other.
+
+    The biases of keys have no gradient but rounding, and the weights of the control that has them feel it.
+    """
     assert found.keys() == expected.keys()
+    biased = any("qkv_proj.bias" in name for name in expected)
     for name, value in expected.items():
-        assert float((found[name] - value).norm()) <= 1e-5 * float(value.norm()), name
+        allowed = 1e-2 if "qkv_proj.bias" in name else 1e-4 if biased else 1e-5
+        assert float((found[name] - value).norm()) <= allowed * float(value.norm()), name
 
 
 KINDS = [("adamw", variant) for variant in VARIANTS] + [("adam_atan2", "shared_loop"), ("adam_atan2", "ssm_mem")]
