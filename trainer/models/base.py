@@ -40,7 +40,7 @@ class Draws:
 
     def __init__(self, seed: int, step: int, rows: slice, total: int, device: torch.device) -> None:
         """Draw for `rows` out of `total` rows; the numbers are a function of `seed`, `step` and the row alone."""
-        self._generator = torch.Generator().manual_seed((seed << 32 | step) & (1 << 63) - 1)
+        self._generator = torch.Generator().manual_seed(mixed(seed, step, 0))
         self._common = torch.Generator().manual_seed(mixed(seed, step))
         self._rows, self._total, self._device = rows, total, device
 

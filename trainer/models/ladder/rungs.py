@@ -20,6 +20,8 @@ class Rung(NamedTuple):
     """Memory vectors that take in a segment of tokens at a time."""
     positions: Literal["configured", "learned"] = "configured"
     """As `model.positions` says, or a learned vector for each absolute position."""
+    block: Literal["llama", "gpt2"] = "llama"
+    """RMS norms and SwiGLU without biases, or LayerNorm, GELU and biases."""
 
 
 RUNGS: dict[Variant, Rung] = {
@@ -29,9 +31,10 @@ RUNGS: dict[Variant, Rung] = {
     "act": Rung("latent", thought="adaptive"),
     "ssm": Rung("latent", thought="fixed", mixer="mamba2"),
     "ssm_mem": Rung("ssm", thought="fixed", mixer="mamba2", memory="segments"),
-    "nano_absolute": Rung("baseline", positions="learned"),
+    "nano_absolute": Rung("baseline", positions="learned", block="gpt2"),
 }
-"""`nano_absolute` is a control: a GPT-2, whose learned positions are the part under test."""
+"""`nano_absolute` is a control, no rung: a whole GPT-2, of which the learned positions are of interest."""
+CONTROLS: tuple[Variant, ...] = ("nano_absolute",)
 
 
 def differing(variant: Variant) -> set[str]:

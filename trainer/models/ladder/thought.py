@@ -45,19 +45,21 @@ class Thought(NamedTuple):
 def find_anchors(positions: Tensor, documents: Tensor, prompt_ends: Tensor, stride: int) -> Anchors:
     """Place the anchors of packed rows; `positions` [B, T] count within the document.
 
-    There is room for `T / stride` anchors, rounded up, of either kind. Those at every `stride`-th token always fit; of
-    prompts that end elsewhere the first ones have one, and what follows a later one is told of the anchor before it.
+    There is room for `T / stride` anchors and half as many at ends of prompts, both rounded up. Those at every
+    `stride`-th token always fit; of prompts that end elsewhere the first ones have one, enough where documents are two
+    strides long in the mean, and what follows a later one is told of the anchor before it.
     On a CPU, where looking costs nothing, room that no row needs is left out.
     """
     rows, tokens = positions.shape
     room = -(-tokens // stride)
+    ends_room = -(-room // 2)
     regular = (positions + 1) % stride == 0
     ends = prompt_ends & ~regular
-    stands = regular | (ends & (ends.cumsum(1) <= room))
+    stands = regular | (ends & (ends.cumsum(1) <= ends_room))
     number = stands.cumsum(1)
     indices = torch.arange(tokens, device=positions.device).expand(rows, -1)
-    slots = torch.zeros(rows, 2 * room + 1, dtype=torch.int64, device=positions.device)
-    used = max(1, int(number.max())) if positions.device.type == "cpu" else 2 * room
+    slots = torch.zeros(rows, room + ends_room + 1, dtype=torch.int64, device=positions.device)
+    used = max(1, int(number.max())) if positions.device.type == "cpu" else room + ends_room
     places = slots.scatter(1, torch.where(stands, number, 0), indices * stands)[:, 1 : used + 1]
     valid = torch.arange(1, used + 1, device=positions.device) <= number[:, -1:]
     before = torch.cat((torch.zeros_like(slots[:, :1]), places), 1).gather(1, number)
