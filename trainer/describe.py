@@ -24,6 +24,7 @@ from trainer.models.base import Batch, SparseEmbedding
 from trainer.models.prepare import prepare
 from trainer.state import total_steps
 from trmkit.errors import SpecError
+from trmkit.spec.curriculum import CurriculumData
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.words import size
@@ -53,10 +54,12 @@ def description(run: RunFile, *, gpu: str | None = None, rate: float | None = No
     memory = _memory(run, parameters, traced, share)
     checkpoint = 4 * (parameters["total"] + parameters["trainable"] * (3 if run.train.ema else 2))
     checkpoint += traced["carry"] * run.train.batch_size
-    dataset = rows * data.seq_len * 2
+    text = isinstance(run.data, CurriculumData)
+    dataset = 0 if text else rows * data.seq_len * 2
     return {
         "name": run.name,
         "family": run.model.family,
+        "model": run.model.title,
         "data": {
             "built": built,
             "rows": rows,
@@ -66,7 +69,12 @@ def description(run: RunFile, *, gpu: str | None = None, rate: float | None = No
             "identifiers": data.num_puzzle_identifiers,
         },
         "parameters": parameters,
-        "flops": {"per_sample": traced["flops"], "per_update": per_update, "training": per_update * updates},
+        "flops": {
+            "per_sample": traced["flops"],
+            "per_token": traced["flops"] / data.seq_len,
+            "per_update": per_update,
+            "training": per_update * updates,
+        },
         "processes": processes,
         "memory": memory | {"total": sum(memory.values())},
         "disk": {"dataset": dataset, "checkpoint": checkpoint, "run": checkpoint * (run.train.checkpoint.keep + 1)},
@@ -167,7 +175,7 @@ def _time(
 
 
 def _table(found: dict[str, Any]) -> str:
-    lines = [f"{found['name']} ({found['family']})"]
+    lines = [f"{found['name']} ({found['model']})"]
     data = found["data"]
     source = "as built" if data["built"] else "estimated: the data set is not built yet"
     lines.append(f"  data        {data['rows']:,} rows of {data['cells']} cells, {data['groups']:,} groups ({source})")

@@ -18,7 +18,8 @@ from trainer.describe import PEAK_TFLOPS, describe_run, description
 from trainer.evaluate import find_checkpoint
 from trainer.state import make_model
 from trmkit.errors import DataError, SpecError
-from trmkit.spec.load import loads
+from trmkit.ladder import VARIANTS
+from trmkit.spec.load import load, loads
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 
@@ -26,11 +27,11 @@ NOWHERE = "storage.data=/nonexistent/data", "storage.path=/nonexistent/runs"
 MLP = "mlp_t: true, pos_encodings: none"
 KEYS: dict[str, set[str]] = {
     "": {
-        "name", "family", "data", "parameters", "flops", "processes", "memory", "disk", "time",
+        "name", "family", "model", "data", "parameters", "flops", "processes", "memory", "disk", "time",
     },
     "data": {"built", "rows", "groups", "cells", "vocabulary", "identifiers"},
     "parameters": {"trainable", "table", "buffers", "total"},
-    "flops": {"per_sample", "per_update", "training"},
+    "flops": {"per_sample", "per_token", "per_update", "training"},
     "memory": {
         "weights", "gradients", "optimizer", "ema", "puzzle_table", "carry", "activations", "total",
     },
@@ -97,6 +98,16 @@ def test_the_table_says_what_the_json_says() -> None:
     assert "1,001,000 rows of 81 cells" in text
     assert "estimated: the data set is not built yet" in text
     assert "13.9 h  for 65,104 updates, by the given rate" in text
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_any_rung_of_the_ladder_is_described_by_its_variant_and_size(variant: str) -> None:
+    size = "nano" if variant == "nano_absolute" else "125M"
+    run = load("configs/ladder-nano.yaml", [f"model.variant={variant}", f"model.size={size}"])
+    found = json.loads(describe_run(run, "json", gpu="H100"))
+    assert found["model"] == f"ladder {variant} {size}"
+    assert found["flops"]["per_token"] > 4 * found["parameters"]["trainable"]
+    assert found["time"]["updates"] == 611
 
 
 @pytest.mark.parametrize(("source", "model", "megabytes"), [("sudoku", "", 33.6), ("maze", "L_cycles: 4", 226.6)])
