@@ -35,12 +35,16 @@ class Step(NamedTuple):
     """Sums over rows that became final, and their `count`; the `*_loss` ones are sums over all rows."""
 
 
+APART = 0x9E3779B1
+"""How far apart the draws of two seeds begin: torch's generator on the CPU takes 32 bits, and ignores all above."""
+
+
 class Draws:
     """Random numbers for one step. A row gets the same ones however the rows are spread over processes and parts."""
 
     def __init__(self, seed: int, step: int, rows: slice, total: int, device: torch.device) -> None:
         """Draw for `rows` out of `total` rows; the numbers are a function of `seed`, `step` and the row alone."""
-        self._generator = torch.Generator().manual_seed(mixed(seed, step, 0))
+        self._generator = torch.Generator().manual_seed((step + (seed + (seed >> 32)) * APART) % 2**32)
         self._common = torch.Generator().manual_seed(mixed(seed, step))
         self._rows, self._total, self._device = rows, total, device
 

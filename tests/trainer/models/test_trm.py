@@ -95,6 +95,14 @@ def test_exploration_holds_rows_back_but_never_beyond_the_last_step() -> None:
         assert halted.item() == pytest.approx(expected, abs=0.06)
 
 
+def test_another_seed_draws_other_numbers_at_every_step() -> None:
+    def drawn(seed: int, step: int) -> list[float]:
+        return Draws(seed, step, slice(0, 4), 4, torch.device("cpu")).uniform().tolist()
+
+    found = {tuple(drawn(seed, step)) for seed in (0, 1, 2, 1 << 40) for step in range(50)}
+    assert len(found) == 200
+
+
 def test_a_row_gets_the_same_draws_however_rows_are_spread() -> None:
     cpu = torch.device("cpu")
     whole = Draws(7, 3, slice(0, 12), 12, cpu)
