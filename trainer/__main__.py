@@ -300,7 +300,9 @@ def ladder(options: argparse.Namespace) -> int:
     from trainer.report.ladder import report as answer
     from trmkit.ladder import rungs, variants_of
 
-    wanted = rungs(load(options.run, options.set), variants_of(options.variants), options.seeds)
+    wanted = rungs(
+        load(options.run, options.set), variants_of(options.variants, options.run, options.set), options.seeds
+    )
     print(answer(options.run, options.set, wanted, options.out, options.output))
     return 0
 

@@ -178,7 +178,9 @@ def _table(found: dict[str, Any]) -> str:
     lines = [f"{found['name']} ({found['model']})"]
     data = found["data"]
     source = "as built" if data["built"] else "estimated: the data set is not built yet"
-    lines.append(f"  data        {data['rows']:,} rows of {data['cells']} cells, {data['groups']:,} groups ({source})")
+    groups = f", {data['groups']:,} groups" if data["groups"] > 1 else ""
+    what = "cells" if groups else "tokens"
+    lines.append(f"  data        {data['rows']:,} rows of {data['cells']} {what}{groups} ({source})")
     names = {"trainable": "trainable", "table": "puzzle table", "buffers": "buffers", "total": "total"}
     lines += [f"  parameters  {found['parameters'][key]:>15,}  {text}" for key, text in names.items()]
     lines += [f"  FLOPs       {value:>15.3g}  {key.replace('_', ' ')}" for key, value in found["flops"].items()]

@@ -45,15 +45,16 @@ class Writer:
         options = known.run.evaluate.text
         most = ROWS_AT_ONCE * data.seq_len
         bounds = Bounds(options.max_new_tokens, ROWS_AT_ONCE, most)
-        self._reader = Reader(cast(TextModel, model), self.tokenizer, World(0, 1, 0, place), bounds)
+        self.model = model
+        self.reader = Reader(cast(TextModel, model), self.tokenizer, World(0, 1, 0, place), bounds)
 
     def write(self, prompts: list[str]) -> list[Continued]:
         """Return what comes after each of `prompts`. DataError: one is longer than the model can read."""
-        context = self._reader.model.context
+        context = self.reader.model.context
         for prompt in prompts:
-            if len(self._reader.tokens(prompt)) >= context:
+            if len(self.reader.tokens(prompt)) >= context:
                 raise DataError(f"{prompt[:40]}…: longer than the {context} tokens the model reads", next="shorten it")
-        answers = self._reader.ask(prompts)
+        answers = self.reader.ask(prompts)
         return [
             Continued(prompt, self.tokenizer.decode(answer.tokens), answer.ended)
             for prompt, answer in zip(prompts, answers, strict=True)

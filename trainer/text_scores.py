@@ -1,7 +1,7 @@
 """Score a language model: on a few held-out items during training, on whole suites at the end.
 
 `results_<suite>.json` is written after every suite, `results_all.json` with all there are so far; so what was scored
-before an interruption is there.
+before an interruption is there. A part that was asked for on the command line goes to `…-partial.json` of each.
 """
 
 import json
@@ -40,6 +40,7 @@ from trmkit.errors import SpecError
 from trmkit.spec.base import section_hash
 from trmkit.spec.curriculum import CurriculumData
 from trmkit.spec.evaluate import SUITES
+from trmkit.spec.ladder import LadderModel
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.store.local import write_whole
@@ -109,9 +110,10 @@ def evaluate(run: RunFile, directory: RunDirectory, world: World, which: str, pa
     asked = held_out(section, part.sample or run.evaluate.final_sample, part.tasks)
     with StopSignal().listening() as stop:
         reader = reader_of(run, model, folder, world, run.evaluate.text.max_new_tokens, lambda: stop.check(world))
-        scoring = Scoring(run, directory, reader, model, folder, asked, _meta(run, world, found, reader))
+        scoring = Scoring(
+            run, directory, reader, model, folder, asked, _meta(run, world, found, reader, which), partial=bool(part)
+        )
         scoring.all_of(suites)
-    whole = not part
     result = {
         "step": found.step,
         "total": total_steps(run, read_metadata(folder)),
@@ -127,7 +129,7 @@ def evaluate(run: RunFile, directory: RunDirectory, world: World, which: str, pa
         "text": scoring.results,
     }
     if world.first:
-        write_whole(directory.evaluation if whole else directory.partial_evaluation, json.dumps(result))
+        write_whole(directory.partial_evaluation if part else directory.evaluation, json.dumps(result))
         write_pictures(directory)
     return result
 
@@ -170,7 +172,22 @@ def _refuse_unknown(section: CurriculumData, part: Part) -> None:
         )
 
 
-def _meta(run: RunFile, world: World, found: Checkpoint, reader: Reader) -> dict[str, Any]:
+def refuse_short_context(run: RunFile, folder: Path) -> None:
+    """SpecError: the model cannot read an item that it will be asked; said before it is trained, not after."""
+    assert isinstance(run.model, LadderModel)
+    tokenizer, context = open_tokenizer(folder), run.model.longest
+    for one in held_out(_section(run)):
+        longest = max(len(tokenizer.encode(item.prompt)) for item in one.items) + 1
+        enough = longest + run.evaluate.text.max_new_tokens
+        if longest >= context:
+            raise SpecError(
+                f"model.context: {context} tokens are too few for {one.condition.task} {one.condition.name}, which asks"
+                f" with up to {longest} and is to be answered",
+                next=f"set model.context to {enough} or more, or leave the task out",
+            )
+
+
+def _meta(run: RunFile, world: World, found: Checkpoint, reader: Reader, which: str) -> dict[str, Any]:
     """Return what every file of results says of where its numbers come from."""
     here = environment(world)
     network = cast(TrainableModel, reader.model)
@@ -185,6 +202,7 @@ def _meta(run: RunFile, world: World, found: Checkpoint, reader: Reader) -> dict
         "cuda": torch.version.cuda,
         "device": here["device"],
         "checkpoint": str(found.path),
+        "which": which,
         "step": found.step,
         "tokenizer": reader.tokenizer.name,
         "model": {
@@ -212,6 +230,8 @@ class Scoring:
     folder: Path
     asked: list[Asked]
     meta: dict[str, Any]
+    partial: bool
+    """Whether it is a part of what the run file asks for, which must not take the place of the whole."""
     results: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -255,9 +275,13 @@ class Scoring:
         about = {**self.meta, "status": status}
         if name:
             one = {"meta": {**about, "suite": name, "status": "complete"}, name: self.results[name]}
-            write_whole(self.directory.results(name), json.dumps(one, indent=1))
+            write_whole(self._file(name), json.dumps(one, indent=1))
         everything = {"meta": {**about, "suite": "all"}, **self.results}
-        write_whole(self.directory.results("all"), json.dumps(everything, indent=1))
+        write_whole(self._file("all"), json.dumps(everything, indent=1))
+
+    def _file(self, name: str) -> Path:
+        file = self.directory.results(name)
+        return file.with_stem(f"{file.stem}-partial") if self.partial else file
 
     def _say(self, name: str) -> None:
         if self.reader.world.first:

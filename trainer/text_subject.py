@@ -22,6 +22,7 @@ class Text:
         """Open the data set, built by the first process if need be."""
         self._folder: Path = data.build_together(run, world)
         self.metadata = read_metadata(self._folder)
+        text_scores.refuse_short_context(run, self._folder)
 
     def feed(self, run: RunFile, world: World) -> TextFeed:
         """Return the source of training rows."""

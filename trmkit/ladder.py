@@ -1,6 +1,7 @@
 """The ladder as a set of runs: one run file, trained once for every rung and seed, everything else being the same."""
 
 from collections.abc import Iterator, Sequence
+from os import PathLike
 from typing import get_args
 
 from trmkit.errors import SpecError, StoreError
@@ -20,10 +21,14 @@ Rung = tuple[str, int]
 """Variant and seed."""
 
 
-def variants_of(text: str) -> tuple[str, ...]:
-    """Return the variants that `all`, or names with commas between them, mean. SpecError: there is no such variant."""
+def variants_of(text: str, config: str | PathLike[str], overrides: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the variants that `all`, or names with commas between them, mean for a run file.
+
+    `all` are those that the run file can be of: the control has one size, and `1B-16k` no Mamba-2. SpecError: there is
+    no such variant, or none fits.
+    """
     if text.strip() == "all":
-        return VARIANTS
+        return tuple(name for name in VARIANTS if _fits(name, config, overrides))
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
         if name not in VARIANTS:
@@ -34,6 +39,16 @@ def variants_of(text: str) -> tuple[str, ...]:
     if not names:
         raise SpecError("--variants: names none", next=f"all, or some of {', '.join(VARIANTS)}")
     return names
+
+
+def _fits(variant: str, config: str | PathLike[str], overrides: Sequence[str]) -> bool:
+    try:
+        load(config, [*overrides, f"model.variant={variant}"])
+    except SpecError:
+        if variant == BASELINE:  # then it is not the variant
+            raise
+        return False
+    return True
 
 
 def rungs(run: RunFile, variants: Sequence[str], seeds: int) -> list[Rung]:

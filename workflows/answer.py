@@ -16,7 +16,7 @@ PAGE, OTHERS = "ladder.html", ("report.json", "report.md")
 
 def main(run_file: str, variants: str, seeds: str, name: str, folder: str = OUTPUTS) -> int:
     """Fetch what every rung left, write the answer, publish it. Returns the trainer's exit code."""
-    for line in take_results(run_file, [], rungs(load(run_file), variants_of(variants), int(seeds))):
+    for line in take_results(run_file, [], rungs(load(run_file), variants_of(variants, run_file), int(seeds))):
         print(line, file=sys.stderr)
     out = Path(PAGE).absolute().parent
     options = ["--variants", variants, "--seeds", seeds, "--out", str(out)]

@@ -33,6 +33,8 @@ from trmkit.store.layout import RunDirectory
 LATER = {"trm_gpu_memory_bytes", "trm_gpu_memory_limit_bytes"}
 """Metrics that only a machine with a GPU has."""
 STORE = {name for name in BY_NAME if name.startswith("trm_store_")}
+TEXT = {"trm_eval_score_ratio"}
+"""Metrics of language models alone."""
 END = {name for name in BY_NAME if name.startswith("trm_test_")}
 
 
@@ -53,7 +55,7 @@ def test_a_run_exports_the_whole_table_and_nothing_else(run: RunFile, alone: Wor
         train(run, RunDirectory.of(run), alone, exporter)
         after = samples(scrape(port(run)))
     assert value(before, "trm_run_state", state="starting") == 1
-    assert names(before) < names(after) == set(BY_NAME) - LATER - STORE - END
+    assert names(before) < names(after) == set(BY_NAME) - LATER - STORE - END - TEXT
     assert {label for _, labels in after for label, _ in labels} <= set(LABELS)
     assert len(after) <= MOST_SERIES
     assert value(after, "trm_train_step") == value(after, "trm_train_total_steps") == 12

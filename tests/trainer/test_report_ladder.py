@@ -49,7 +49,7 @@ def leave(config: Path, rung: Rung, shares: tuple[float, float], *, seconds: flo
     inside, outside = ([one for one in conditions if one["iid"] is iid] for iid in (True, False))
     mean = lambda found: sum(one["accuracy"] for one in found) / len(found)  # noqa: E731
     results: dict[str, Any] = {
-        "meta": {"model": {"parameters": 1000}},
+        "meta": {"model": {"parameters": 1000}, "status": "complete", "which": more.get("which", "last")},
         "algorithmic": {
             "conditions": conditions, "iid_accuracy": mean(inside), "ood_accuracy": mean(outside),
             "per_task_iid": {one["task"]: one["accuracy"] for one in inside},
@@ -65,7 +65,7 @@ def leave(config: Path, rung: Rung, shares: tuple[float, float], *, seconds: flo
 
 
 def answer(config: Path, variants: str, seeds: int) -> dict[str, Any]:
-    wanted = rungs(load(config), variants_of(variants), seeds)
+    wanted = rungs(load(config), variants_of(variants, config), seeds)
     report(config, [], wanted, None, "json")
     found: dict[str, Any] = json.loads((config.parent / "runs/small/report.json").read_text())
     return found
@@ -102,9 +102,9 @@ def test_what_the_interval_leaves_open_is_not_shown(config: Path) -> None:
 
 
 def test_a_win_needs_three_seeds(config: Path) -> None:
-    ladder(config, {"baseline": (0.5, 0.2), "latent": (0.8, 0.5)}, seeds=(0, 1))
-    found = answer(config, "baseline,latent", 2)
-    assert row(found, "latent")["verdict"] == "not shown: all four met, but 2 of the 3 seeds that a claim needs"
+    ladder(config, {"baseline": (0.5, 0.2), "latent": (0.8, 0.5)}, seeds=(0,))
+    found = answer(config, "baseline,latent", 1)
+    assert row(found, "latent")["verdict"] == "not shown: all four met, but 1 of the 3 seeds that a claim needs"
 
 
 @pytest.mark.parametrize(
@@ -159,11 +159,48 @@ def test_the_page_shows_hypothesis_beside_measurement_and_every_curve(config: Pa
     assert "| rung | seeds | algorithmic |" in markdown
 
 
+def test_what_is_not_of_the_last_checkpoint_or_not_complete_is_unfinished(config: Path) -> None:
+    leave(config, ("baseline", 0), (0.5, 0.2))
+    leave(config, ("latent", 0), (0.5, 0.2), which="best")
+    assert answer(config, "baseline,latent", 1)["missing"] == [{"variant": "latent", "seed": 0, "state": "unfinished"}]
+
+
+def test_times_of_different_devices_are_not_compared(config: Path) -> None:
+    ladder(config, {"baseline": (0.5, 0.2), "latent": (0.8, 0.5)})
+    other = RunDirectory.of(load(config, settings(("latent", 1)))).environment
+    other.write_text(json.dumps({"commit": "abc", "device": {"type": "cuda", "name": "y"}}))
+    found = answer(config, "baseline,latent", 3)
+    assert statuses(found, "latent") == ["met", "met", "not measured", "met"]
+    assert "Not all runs were made on the same device" in (config.parent / "runs/small/report.md").read_text()
+
+
+def test_other_items_or_another_grid_are_refused(config: Path) -> None:
+    leave(config, ("baseline", 0), (0.5, 0.2))
+    file = RunDirectory(leave(config, ("latent", 0), (0.5, 0.2))).results("all")
+    results = json.loads(file.read_bytes())
+    results["algorithmic"]["conditions"][0]["right"] = "0101"
+    file.write_text(json.dumps(results))
+    with pytest.raises(DataError, match="parity 8 bits: runs were scored on different items"):
+        answer(config, "baseline,latent", 1)
+    results["meta"]["grid_version"] = "0"
+    file.write_text(json.dumps(results))
+    with pytest.raises(DataError, match="different versions of the grid"):
+        answer(config, "baseline,latent", 1)
+
+
+def test_all_rungs_are_those_that_a_size_has(config: Path) -> None:
+    assert variants_of("all", config) == VARIANTS
+    assert variants_of("all", config, ["model.size=350M"]) == VARIANTS[:-1]
+    assert variants_of("all", config, ["model.size=1B-16k"]) == ("baseline", "shared_loop", "latent", "act")
+    with pytest.raises(SpecError, match="model.siz"):
+        variants_of("all", config, ["model.siz=nano"])
+
+
 def test_nothing_trained_and_no_ladder_are_said(config: Path) -> None:
     with pytest.raises(DataError, match="no rung of .* has been trained"):
         report(config, [], rungs(load(config), VARIANTS, 1), None, "table")
     with pytest.raises(SpecError, match="there is no 'latnt'; did you mean 'latent'"):
-        variants_of("baseline,latnt")
+        variants_of("baseline,latnt", config)
     with pytest.raises(SpecError, match=r"model\.family is trm"):
         rungs(load("configs/arc-demo.yaml"), VARIANTS, 1)
 

@@ -3,15 +3,19 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 
 from tests.trainer.helpers import fingerprint, train_alone
 from trainer import checkpoint, stages
 from trainer.__main__ import main
+from trainer.data.language import LanguageSplit
 from trainer.dist import Stopped, World
+from trainer.evaluators import perplexity
 from trainer.evaluators.algorithmic import held_out
 from trainer.known import find_known
 from trainer.predict import predict
@@ -148,10 +152,12 @@ def test_an_evaluation_during_training_says_how_each_task_goes(scored: RunFile) 
 
 def test_a_part_goes_to_its_own_file(scored: RunFile, alone: World) -> None:
     directory = RunDirectory.of(scored)
-    before = directory.evaluation.read_bytes()
+    files = (directory.evaluation, directory.results("all"), directory.results("algorithmic"))
+    before = [file.read_bytes() for file in files]
     part = Part(sample=7, tasks=("parity",), suites=("algorithmic",))
     found = subject_of(scored).score(scored, directory, alone, "last", part)
-    assert directory.evaluation.read_bytes() == before
+    assert [file.read_bytes() for file in files] == before
+    assert json.loads((directory.root / "results_algorithmic-partial.json").read_bytes())["meta"]["which"] == "last"
     assert found["scope"]["scored"] < found["scope"]["total"]
     assert {one["task"] for one in found["text"]["algorithmic"]["conditions"]} == {"parity"}
     assert json.loads(directory.partial_evaluation.read_bytes())["step"] == 8
@@ -170,7 +176,7 @@ def test_what_was_scored_before_an_interruption_is_kept(
     monkeypatch.setattr(perplexity, "score", stopped)
     with pytest.raises(Stopped):
         subject_of(scored).score(scored, RunDirectory.of(scored), alone, "last", Part(suites=("algorithmic", "ppl")))
-    found = results(scored)
+    found = json.loads((RunDirectory.of(scored).root / "results_all-partial.json").read_bytes())
     assert found["meta"]["status"] == "interrupted"
     assert "algorithmic" in found
     assert "ppl" not in found
@@ -219,6 +225,28 @@ def test_a_suite_that_is_none_and_suites_for_puzzles_are_refused(
     train_alone(small_run)
     with pytest.raises(SpecError, match="puzzles have no suites"):
         subject_of(small_run).score(small_run, RunDirectory.of(small_run), alone, "last", Part(suites=("ppl",)))
+
+
+def test_a_model_that_cannot_read_an_item_is_refused_before_it_is_trained(folder: Path, alone: World) -> None:
+    run = run_of(folder, "baseline", "model.context=128")
+    with pytest.raises(SpecError, match=r"model\.context: 128 tokens are too few for parity length 64") as error:
+        subject_of(run)(run, alone)
+    assert "set model.context to" in str(error.value)
+
+
+def test_perplexity_is_of_every_source_and_counts_the_bytes_it_predicts(scored: RunFile) -> None:
+    inputs, labels, documents = np.full((4, 128), 5), np.full((4, 128), ord("a") + 4), np.zeros((4, 128))
+    labels[2:] = ord("b") + 4  # another source
+    labels[:, 100:] = 2  # ends cost bits, and are no bytes
+    arrays = tuple(array.astype(np.int32) for array in (inputs, labels, documents))
+    split = cast(LanguageSplit, SimpleNamespace(rows=lambda seq_len: arrays))
+    writer = Writer(find_known(RunDirectory.of(scored).root), "cpu")
+    found = perplexity.score(writer.model, writer.reader, split, 128, 256, 2)
+    assert (found["tokens"], found["bytes"], found["words"]) == (256, 200, 2)
+    alone = [perplexity.score(writer.model, writer.reader, cast(LanguageSplit, SimpleNamespace(
+        rows=lambda seq_len, part=part: tuple(array[part] for array in arrays))), 128, 128, 2)["nll"]
+        for part in (slice(0, 1), slice(2, 3))]  # fmt: skip
+    assert found["nll"] == pytest.approx(sum(alone), rel=1e-5)
 
 
 def test_what_was_drawn_twice_is_asked_once(folder: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from trainer.data.needle import needle
+from trainer.data.needle import needle, shortest
 from trainer.evaluators.algorithmic import Reader
 from trainer.evaluators.intervals import wilson
 from trmkit.spec.evaluate import TextSection
@@ -21,6 +21,9 @@ def score(reader: Reader, options: TextSection, seed: int) -> dict[str, Any]:
 def _context(reader: Reader, options: TextSection, context: int, seed: int) -> dict[str, Any]:
     if context > reader.model.context:
         return {"context_length": context, "skipped": f"the model reads {reader.model.context} tokens at most"}
+    least = shortest(reader.tokenizer)
+    if context < least:
+        return {"context_length": context, "skipped": f"a text with a needle takes {least} tokens at least"}
     depths = sorted(set(options.depths))
     asked = [(depth, index) for depth in depths for index in range(options.needles)]
     texts = [needle(reader.tokenizer, context, depth, seed, index) for depth, index in asked]

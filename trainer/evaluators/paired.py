@@ -1,6 +1,6 @@
 """Differences between two models on the same items, with intervals.
 
-Legend: `S` seeds, `C` conditions, `n` items of a condition.
+Legend: `S` seeds, `n` items of a condition, `R` resamples.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.data.draws import generator
+from trmkit.errors import DataError
 
-RESAMPLES = 2_000
+RESAMPLES = 4_000
 
 Right = dict[str, npt.NDArray[np.bool_]]
 """Condition -> which of its items were answered right, [n]."""
+Gaps = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -39,38 +41,42 @@ class Difference:
 def difference(pairs: Sequence[tuple[Right, Right]]) -> Difference | None:
     """Return how much better the first model of each pair is than the second; None: there is nothing to compare.
 
-    A pair has the same seed and, per condition, the same items. The score is the mean over conditions. The interval is
-    a paired bootstrap (Efron 1979) on two levels: seeds are drawn again, and the items within each condition; so it
-    covers both that other items could have been asked, and that other seeds could have been trained. Of one seed it
-    covers the items alone.
+    A pair has the same seed; all have the same items. The score is the mean over conditions. The interval covers that
+    other items could have been asked, by a paired bootstrap (Efron 1979) that draws the same items for all seeds, and
+    that other seeds could have been trained, by Student's t of the seeds' differences: drawing three seeds again would
+    give the range of three numbers, which is too narrow by far. Of one seed it covers the items alone.
+    DataError: items of a condition are not the same in all.
     """
-    shared = [sorted(set(first) & set(second)) for first, second in pairs]
-    gaps = [
-        [first[name].astype(np.float64) - second[name] for name in names]
-        for (first, second), names in zip(pairs, shared, strict=True)
-        if names
-    ]
-    if not gaps:
+    names = sorted(set.intersection(*(set(side) for pair in pairs for side in pair))) if pairs else []
+    if not names:
         return None
-    draw = generator(0, "paired", len(gaps))
-    means = np.empty(RESAMPLES)
-    by_seed = [_resampled(one, draw) for one in gaps]
-    for index in range(RESAMPLES):
-        chosen = draw.integers(0, len(gaps), len(gaps))
-        means[index] = np.mean([by_seed[seed][index] for seed in chosen])
+    by_condition = [_gaps(name, pairs) for name in names]
+    by_seed = np.mean([gaps.mean(axis=1) for gaps in by_condition], axis=0)
+    draw, seeds = generator(0, "paired", len(pairs)), len(pairs)
+    means = np.mean([_resampled(gaps.mean(axis=0), draw) for gaps in by_condition], axis=0)
+    if seeds > 1:
+        means += by_seed.std(ddof=1) / seeds**0.5 * draw.standard_t(seeds - 1, RESAMPLES)
     low, high = np.quantile(means, (0.025, 0.975)).tolist()
-    mean = float(np.mean([np.mean([gap.mean() for gap in one]) for one in gaps]))
-    return Difference(mean, low, high, len(gaps))
+    return Difference(float(by_seed.mean()), low, high, seeds)
 
 
-def _resampled(gaps: Sequence[npt.NDArray[np.float64]], draw: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Return the mean over conditions with their items drawn again, `RESAMPLES` times.
+def _gaps(name: str, pairs: Sequence[tuple[Right, Right]]) -> Gaps:
+    """Return what the first of each pair has right more than the second, [S, n], each -1, 0 or 1."""
+    sides = [side[name] for pair in pairs for side in pair]
+    if len({len(side) for side in sides}) > 1:
+        counts = ", ".join(str(len(side)) for side in sides)
+        raise DataError(
+            f"{name}: runs were scored on different items ({counts} of them)",
+            next="score them all again with the same run file: trmctl evaluate",
+        )
+    return np.stack([first[name].astype(np.float64) - second[name] for first, second in pairs])
 
-    A gap is -1, 0 or 1, so drawing its items again is drawing how often each of these comes.
+
+def _resampled(gaps: Gaps, draw: np.random.Generator) -> Gaps:
+    """Return the mean of `gaps` [n] with items drawn again, [R].
+
+    Only so many values come, so drawing items is drawing how often each value comes.
     """
-    total = np.zeros(RESAMPLES)
-    for gap in gaps:
-        shares = [float((gap == value).mean()) for value in (-1, 0, 1)]
-        counts = draw.multinomial(len(gap), np.array(shares) / sum(shares), size=RESAMPLES)
-        total += (counts[:, 2] - counts[:, 0]) / len(gap)
-    return total / len(gaps)
+    values, counts = np.unique(gaps, return_counts=True)
+    drawn = draw.multinomial(len(gaps), counts / len(gaps), size=RESAMPLES)
+    return np.asarray(drawn @ values / len(gaps))

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from trainer.data.language import LanguageSplit
+from trainer.data.sampler import evenly
 from trainer.data.tokens import Tokenizer
 from trainer.dist import World
 from trainer.evaluators.algorithmic import Reader
@@ -32,11 +33,11 @@ def score(
 ) -> dict[str, Any]:
     """Return the suite's part of the results, of at most `most` tokens of the held-out language."""
     inputs, labels, documents = split.rows(seq_len)
-    kept = max(1, most // seq_len)
-    arrays = (inputs[:kept], labels[:kept], documents[:kept])
+    kept = evenly(np.arange(len(inputs)), max(1, most // seq_len))  # of every source
+    arrays = (inputs[kept], labels[kept], documents[kept])
     nll, tokens = _surprise(model, arrays, reader.world, rows_at_once, reader.check)
-    said = _text_of(reader.tokenizer, arrays[1])
-    size, words = len(said.encode()), max(1, len(said.split()))
+    texts = _texts_of(reader.tokenizer, arrays[1])
+    size, words = sum(len(text.encode()) for text in texts), max(1, sum(len(text.split()) for text in texts))
     return {
         "tokens": tokens,
         "bytes": size,
@@ -71,16 +72,17 @@ def _surprise(
     return sum(nll for nll, _ in parts), int(sum(count for _, count in parts))
 
 
-def _text_of(tokenizer: Tokenizer, labels: npt.NDArray[np.int32]) -> str:
-    """Return the text that is predicted, a document a line."""
-    flat = labels[labels != IGNORED_LABEL].tolist()
-    documents: list[list[int]] = [[]]
-    for token in flat:
-        if token == tokenizer.end:
-            documents.append([])
-        else:
-            documents[-1].append(token)
-    return " ".join(tokenizer.decode(document) for document in documents)
+def _texts_of(tokenizer: Tokenizer, labels: npt.NDArray[np.int32]) -> list[str]:
+    """Return the texts that are predicted. Their ends cost bits, and are no bytes."""
+    documents: list[list[int]] = []
+    for row in labels:
+        documents.append([])
+        for token in row[row != IGNORED_LABEL].tolist():
+            if token == tokenizer.end:
+                documents.append([])
+            else:
+                documents[-1].append(token)
+    return [tokenizer.decode(document) for document in documents]
 
 
 def repetition(reader: Reader, arrays: Arrays) -> dict[str, Any]:

@@ -45,8 +45,10 @@ class Found:
 
     @property
     def finished(self) -> bool:
-        """Whether it was trained to its end and scored."""
-        return bool(self.results.get("algorithmic")) and bool(self.train) and self.train[-1].get("progress") == 1.0
+        """Whether it was trained to its end, and its last checkpoint scored by all suites that were asked for."""
+        meta = self.results.get("meta") or {}
+        scored = meta.get("status") == "complete" and meta.get("which") == "last" and "algorithmic" in self.results
+        return scored and bool(self.train) and self.train[-1].get("progress") == 1.0
 
     @property
     def train(self) -> list[dict[str, Any]]:
@@ -89,6 +91,10 @@ def read(rung: Rung, directory: RunDirectory) -> Found | None:
 def gather(run: RunFile, wanted: list[Rung], found: list[Found]) -> dict[str, Any]:
     """Return the whole answer as plain JSON."""
     finished = [one for one in found if one.finished]
+    if len({one.results["meta"].get("grid_version") for one in finished}) > 1:
+        raise DataError(
+            "the rungs were scored on different versions of the grid", next="score them again: trmctl evaluate"
+        )
     by_variant: dict[str, list[Found]] = {}
     for one in finished:
         by_variant.setdefault(one.rung[0], []).append(one)
@@ -111,7 +117,7 @@ def gather(run: RunFile, wanted: list[Rung], found: list[Found]) -> dict[str, An
         "seeds_for_a_claim": CLAIM,
         "missing": missing,
         "rungs": rows,
-        "devices": sorted({json.dumps(one.environment.get("device"), sort_keys=True) for one in finished}),
+        "devices": sorted({_device(one) for one in finished}),
         "commits": sorted({str(one.environment.get("commit")) for one in finished}),
     }
 
@@ -126,7 +132,7 @@ def _row(variant: str, mine: list[Found], baseline: list[Found], by_variant: dic
     row["curves"] = {"length": _by_length(mine), "rounds": _by_rounds(mine)}
     if variant == BASELINE:
         return row
-    checks = criteria([one.results for one in mine], *_against(mine, baseline), row["measured"])
+    checks = criteria(*_against(mine, baseline), row["measured"])
     row["criteria"] = {check.name: check.as_json() for check in checks}
     row["verdict"] = verdict(checks, len(pairs_of(*_against(mine, baseline))))
     parent = next((rung.parent for name, rung in RUNGS.items() if name == variant), None)
@@ -140,7 +146,7 @@ def _against(mine: list[Found], others: list[Found]) -> tuple[dict[int, Any], di
 
 
 def _parent(mine: list[Found], parents: list[Found]) -> dict[str, Any]:
-    checks: list[Criterion] = criteria([one.results for one in mine], *_against(mine, parents), {})
+    checks: list[Criterion] = criteria(*_against(mine, parents), {})
     return {check.name: check.difference for check in checks if check.difference is not None}
 
 
@@ -150,11 +156,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _measured(mine: list[Found], baseline: list[Found]) -> dict[str, Any]:
-    costs, base = [_cost(one) for one in mine], [_cost(one) for one in baseline]
+    costs = [_cost(one) for one in mine]
+    both = {one.rung[1] for one in mine} & {one.rung[1] for one in baseline}
+    ours, theirs = ([one for one in side if one.rung[1] in both] for side in (mine, baseline))
 
     def ratio(key: str) -> float | None:
-        ours, theirs = _mean([cost[key] for cost in costs]), _mean([cost[key] for cost in base])
-        return ours / theirs if ours and theirs else None
+        above, below = (_mean([_cost(one)[key] for one in side]) for side in (ours, theirs))
+        return above / below if above and below else None
 
     def mean(*path: str) -> float | None:
         return _mean([_at(one.results, *path) for one in mine])
@@ -172,6 +180,7 @@ def _measured(mine: list[Found], baseline: list[Found]) -> dict[str, Any]:
         "seconds": _mean([cost["seconds"] for cost in costs]),
         "flops": _mean([cost["flops"] for cost in costs]),
         "time": ratio("seconds"),
+        "one_device": len({_device(one) for one in (*ours, *theirs)}) == 1,
         "flops_ratio": ratio("flops"),
         "per_task_iid": _tasks(mine, "per_task_iid"),
         "per_task_ood": _tasks(mine, "per_task_ood"),
@@ -181,6 +190,10 @@ def _measured(mine: list[Found], baseline: list[Found]) -> dict[str, Any]:
             for one, cost in zip(mine, costs, strict=True)
         ],
     }  # fmt: skip
+
+
+def _device(one: Found) -> str:
+    return json.dumps(one.environment.get("device"), sort_keys=True)
 
 
 def _tasks(mine: list[Found], key: str) -> dict[str, float | None]:

@@ -35,19 +35,16 @@ class Criterion:
         return {"asks": self.asks, "status": self.status, "said": self.said, "difference": self.difference}
 
 
-def criteria(
-    results: list[dict[str, Any]], mine: Mapping[int, Any], baseline: Mapping[int, Any], measured: Mapping[str, Any]
-) -> list[Criterion]:
+def criteria(mine: Mapping[int, Any], baseline: Mapping[int, Any], measured: Mapping[str, Any]) -> list[Criterion]:
     """Return the four criteria for a rung whose results by seed are `mine`, against those of the `baseline`."""
     pairs = pairs_of(mine, baseline)
     inside = difference([(right(a, iid=True), right(b, iid=True)) for a, b in pairs])
     outside = difference([(right(a, iid=False), right(b, iid=False)) for a, b in pairs])
-    base = list(baseline.values())
     return [
         _accuracy("C1", f"in distribution at least {100 * BETTER:.0f} points more right", inside, BETTER),
         _accuracy("C2", "out of distribution more right", outside, 0.0),
         _time(measured),
-        _language(results, base),
+        _language([first for first, _ in pairs], [second for _, second in pairs]),
     ]
 
 
@@ -82,7 +79,9 @@ def _accuracy(name: str, asks: str, gap: Difference | None, least: float) -> Cri
 def _time(measured: Mapping[str, Any]) -> Criterion:
     asks, time, flops = f"at most {SLOWER:g} times the training time", measured.get("time"), measured.get("flops_ratio")
     if time is None:
-        return Criterion("C3", asks, "not measured", "the baseline was not trained")
+        return Criterion("C3", asks, "not measured", "no seed was trained with both")
+    if not measured.get("one_device"):
+        return Criterion("C3", asks, "not measured", "not all of these runs were made on the same device")
     operations = f", {flops:.2f} times the operations" if flops else ""
     return Criterion("C3", asks, "met" if time <= SLOWER else "not met", f"{time:.2f} times the time{operations}")
 

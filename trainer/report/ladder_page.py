@@ -54,11 +54,17 @@ def _introduction(answer: dict[str, Any]) -> list[str]:
     texts = [
         f"Size {answer['model']['size']}, {length} in rows of {data['seq_len']}, batch {budget['batch_size']}, tasks "
         f"{', '.join(data['tasks'])}, seeds {', '.join(map(str, seeds))}. Every rung has the same budget, rows in the "
-        "same order, and the same held-out items. Scores are means over seeds; intervals are paired bootstraps over "
-        "seeds and items, without correction for looking at several rungs."
+        "same order, and the same held-out items. Scores are means over seeds. Intervals are of 95 %: a paired "
+        "bootstrap over items with Student's t over seeds, without correction for looking at several rungs."
     ]
     lucky = [f"{task} {share}" for task, share in CHANCE.items() if task in data["tasks"]]
     texts += [f"Answers at random are right, in percent: {', '.join(lucky)}."] if lucky else []
+    states = [row["variant"] for row in answer["rungs"] if row["variant"].startswith("ssm")]
+    if states and "parity" in data["tasks"] and not answer["model"]["negative_eigenvalues"]:
+        texts.append(
+            f"{' and '.join(states)}: states whose eigenvalues are all positive cannot track parity at any length "
+            "(arXiv 2508.07395), so parity beyond the trained lengths is not to be expected of them."
+        )
     if answer["missing"]:
         listed = ", ".join(f"{one['variant']} seed {one['seed']} ({one['state']})" for one in answer["missing"])
         texts.append(f"**Missing:** {listed}. What follows is of the others.")

@@ -116,10 +116,16 @@ def report(
 
 def chosen(config: str, overrides: Sequence[str], variants: str, seeds: int) -> list[tuple[str, int]]:
     """Return the rungs. SpecError: there is no such variant, or one of them makes no valid run file."""
-    from trmkit.ladder import rungs, settings, variants_of
+    from trmkit.ladder import VARIANTS, rungs, settings, variants_of
     from trmkit.spec.load import load
 
-    found = rungs(load(config, overrides), variants_of(variants), seeds)
+    one = load(config, overrides)
+    rungs(one, (), seeds)  # says what is wrong with a run file of another family
+    names = variants_of(variants, config, overrides)
+    left = [name for name in VARIANTS if name not in names]
+    if variants.strip() == "all" and left:
+        talk(f"left out, for this run file cannot be of them: {', '.join(left)}")
+    found = rungs(one, names, seeds)
     for rung in found:
         load(config, [*overrides, *settings(rung)])
     return found

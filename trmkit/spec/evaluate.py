@@ -20,7 +20,7 @@ class TextSection(Section):
     max_new_tokens: PositiveInt = 72
     """Most tokens of an answer at the end."""
 
-    sample_new_tokens: PositiveInt = 32
+    sample_new_tokens: PositiveInt = 72
     """Most tokens of an answer in an evaluation during training."""
 
     contexts: Annotated[Sequence[PositiveInt], Field(min_length=1)] = (1024, 2048, 4096)

@@ -50,7 +50,8 @@ class RunFile(Section):
             raise ValueError(f"data.source: the family {model.family} cannot read {data.source}; it needs {wanted}")
         if isinstance(model, LadderModel) and isinstance(data, CurriculumData) and data.seq_len > model.longest:
             raise ValueError(
-                f"data.seq_len: rows of {data.seq_len:,} tokens are longer than model.context {model.longest:,}"
+                f"data.seq_len: rows of {data.seq_len:,} tokens are longer than model.context {model.longest:,};"
+                " raise that, or lower this"
             )
         if self.train.tokens is not None and not isinstance(data, CurriculumData):
             raise ValueError(f"train.tokens: {data.source} has puzzles, not tokens; give train.steps or train.epochs")

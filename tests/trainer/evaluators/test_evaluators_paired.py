@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from trainer.evaluators.paired import Right, difference
+from trmkit.errors import DataError
 
 
 def answers(seed: int, share: float, items: int = 200, conditions: int = 5) -> Right:
@@ -28,6 +29,25 @@ def test_a_large_difference_is_shown_and_an_accident_is_not() -> None:
     same = difference([(answers(seed, 0.5, 40), answers(seed + 9, 0.5, 40)) for seed in range(3)])
     assert same is not None
     assert not same.shown
+
+
+def test_three_seeds_claim_a_difference_that_is_none_seldom() -> None:
+    shown = 0
+    for trial in range(60):
+        draw = np.random.default_rng(trial)
+        pairs = []
+        for gap in draw.normal(0, 0.06, 3):
+            first, second = ({f"c{c}": draw.random(100) < 0.5 + side * gap / 2 for c in range(8)} for side in (1, -1))
+            pairs.append((first, second))
+        found = difference(pairs)
+        assert found is not None
+        shown += found.shown
+    assert shown <= 8  # of 60; seeds drawn again like items would claim every fourth
+
+
+def test_runs_that_were_asked_different_items_are_not_compared() -> None:
+    with pytest.raises(DataError, match="c0: runs were scored on different items"):
+        difference([(answers(0, 0.5), answers(1, 0.5, items=10))])
 
 
 def test_seeds_that_disagree_widen_the_interval() -> None:
