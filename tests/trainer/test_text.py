@@ -85,6 +85,10 @@ def test_a_rung_that_is_killed_goes_on_bit_for_bit(tmp_path: Path, folder: Path,
     first.root.rename(target.root)
     train_alone(half)
     assert fingerprint(target.checkpoints)["model.safetensors"] != ""
+    file = tmp_path / "weights.pt"
+    target.run_file.write_text(dump(half))
+    assert main(["export", str(target.run_file), str(file)]) == 0
+    assert torch.load(file, weights_only=True)["config"]["variant"] == variant
     mine, theirs = (fingerprint(RunDirectory.of(run).checkpoints) for run in (half, whole))
     assert {name for name in mine if mine[name] != theirs[name]} == set()
 

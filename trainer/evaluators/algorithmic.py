@@ -36,12 +36,12 @@ class Reader:
         """Return the greedy answers to `prompts`, shared among the processes; every process calls it."""
         return self.answer([self.tokens(prompt) for prompt in prompts])
 
-    def answer(self, prompts: Sequence[list[int]]) -> list[Generated]:
-        """Return the greedy answers to prompts of tokens."""
+    def answer(self, prompts: Sequence[list[int]], *, questions: bool = True) -> list[Generated]:
+        """Return the greedy answers to prompts of tokens, or what comes after beginnings of texts."""
         device, end = self.world.device, self.tokenizer.end
 
         def work(mine: Sequence[list[int]]) -> list[Generated]:
-            return generate(self.model, mine, end, self.bounds, device, self.check)
+            return generate(self.model, mine, end, self.bounds, device, self.check, questions=questions)
 
         return shared(self.world, prompts, work)
 

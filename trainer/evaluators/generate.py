@@ -45,17 +45,18 @@ class Generated:
 
 def generate(
     model: TextModel, prompts: Sequence[Prompt], end: int, bounds: Bounds, device: torch.device,
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None, *, questions: bool = True,
 ) -> list[Generated]:  # fmt: skip
     """Return the greedy answer to each of `prompts`, in their order. `check` is called between batches and may raise.
 
-    An answer ends before the model's context does.
+    An answer ends before the model's context does. `questions` says that an answer begins after each prompt; else they
+    are the beginnings of texts, which have no such place.
     """
     answers: list[Generated | None] = [None] * len(prompts)
     for batch in batches([len(prompt) for prompt in prompts], bounds):
         check()
         tokens = torch.tensor([prompts[index] for index in batch], dtype=torch.int64, device=device)
-        for index, answer in zip(batch, _answer(model, tokens, end, bounds.new_tokens), strict=True):
+        for index, answer in zip(batch, _answer(model, tokens, end, bounds.new_tokens, questions), strict=True):
             answers[index] = answer
         HEART.beat()
     HEART.rest()
@@ -75,13 +76,13 @@ def batches(lengths: Sequence[int], bounds: Bounds) -> list[list[int]]:
 
 
 @torch.no_grad()
-def _answer(model: TextModel, prompts: Tensor, end: int, most: int) -> list[Generated]:
+def _answer(model: TextModel, prompts: Tensor, end: int, most: int, question: bool) -> list[Generated]:
     """Return the answers to `prompts` [B, T]; rows that ended leave once they are half of those at work."""
     started = time.monotonic()
     rows, length = prompts.shape
     most = min(most, model.context - length)
     reading = model.start(rows, length + most)
-    logits = model.read(prompts, reading, prompt_ends=True)
+    logits = model.read(prompts, reading, prompt_ends=question)
     answers: list[list[int]] = [[] for _ in range(rows)]
     working, ended = list(range(rows)), [False] * rows
     for count in range(most):

@@ -94,7 +94,7 @@ def repetition(reader: Reader, arrays: Arrays) -> dict[str, Any]:
     single = [row for row in range(len(inputs)) if documents[row, whole - 1] == documents[row, 0]][:STORIES]
     if not single:
         return {"skipped": f"no held-out text has {whole} tokens in a row"}
-    answers = reader.answer([inputs[row, :PROMPT].tolist() for row in single])
+    answers = reader.answer([inputs[row, :PROMPT].tolist() for row in single], questions=False)
     truth = [inputs[row, PROMPT:whole].tolist() for row in single]
     generated = [repeated(answer.tokens) for answer in answers]
     return {
