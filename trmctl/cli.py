@@ -27,7 +27,7 @@ SECTIONS = {
     },
     "On this machine": {
         "run": "Build, train, evaluate and report here; go on where it stopped.",
-        "predict": "Answer a Sudoku, a maze or an ARC task with a trained model.",
+        "predict": "Answer a Sudoku, a maze, an ARC task or a prompt with a trained model.",
         "evaluate": "Score a checkpoint of a run again, in whole or in part.",
         "report": "Make the report page of a run again.",
         "compare": "Put runs side by side.",
@@ -39,7 +39,7 @@ SECTIONS = {
         "render": "Print the Kubernetes objects of a run.",
         "submit": "Hand a run to a cluster.",
         "sweep": "Train a run file at every point of a grid, and compare.",
-        "ladder": "Train every rung of an ablation ladder, and write the answer.",
+        "ladder": "Train every rung of an ablation ladder with the same budget, and write the answer.",
         "list": "List the runs in a cluster and in a store.",
         "status": "Show a run in a cluster on one screen.",
         "logs": "Print what a run in a cluster says.",

@@ -17,7 +17,9 @@ FAILED_EARLY = (2, 130, 143)
 
 @click.group("ladder")
 def command() -> None:
-    """Train every rung of an ablation ladder with the same budget, data and seeds, and write the answer.
+    """Train every rung of an ablation ladder with the same budget, and write the answer.
+
+    Data, the order of rows, seeds and held-out items are the same, too.
 
     \b
     Example:
