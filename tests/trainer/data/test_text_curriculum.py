@@ -1,6 +1,7 @@
 """The data set of language models: what is built, what is refused, how rows are mixed, and what people see of it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -219,7 +220,10 @@ def test_people_see_how_much_text_there_is_and_some_documents(
     [listed] = json.loads(out(capsys, "list", "--root", str(folder.parent), "-o", "json"))
     assert listed["rows"]["test"] == 250
     assert 100 < listed["rows"]["train"] < 120
+    table = out(capsys, "list", "--root", str(folder.parent))
+    assert re.search(rf" {listed['rows']['train']} documents +250 items ", table)
     shown = out(capsys, "show", str(folder))
+    assert not re.search("cells|groups|puzzle|grid", shown)
     assert "rows of 256 tokens" in shown
     [first, *_] = items(conditions(TASKS)[0], 1234, 1)
     assert first.prompt + first.answer in shown
