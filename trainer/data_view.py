@@ -16,7 +16,7 @@ from trainer.data.store import Split, read_identifiers, read_split
 from trainer.examples import picture
 from trainer.report.grids import draw
 from trainer.report.page import templates
-from trainer.text_view import text_documents, text_rows, text_splits
+from trainer.text_view import TEXT_ROWS, text_documents, text_rows, text_splits
 from trmkit.errors import DataError
 from trmkit.spec.load import load
 from trmkit.store.local import write_whole
@@ -135,10 +135,11 @@ def _counts(split: Split) -> dict[str, int]:
 def _list_table(found: list[dict[str, Any]], root: Path) -> str:
     if not found:
         return f"no data set in {root}/"
-    head = ("FOLDER", "SOURCE", "TRAIN ROWS", "TEST ROWS", "SIZE", "BUILT")
+    head = ("FOLDER", "SOURCE", "TRAIN", "TEST", "SIZE", "BUILT")
     rows = [head]
     for one in found:
-        counts = (f"{one['rows'][split]:,}" for split in SPLITS)
+        counted = TEXT_ROWS if one["source"] == "curriculum" else dict.fromkeys(SPLITS, "rows")
+        counts = (f"{one['rows'][split]:,} {counted[split]}" for split in SPLITS)
         rows.append((one["folder"], one["source"], *counts, size(one["bytes"]), one["built"]))
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
@@ -146,7 +147,8 @@ def _list_table(found: list[dict[str, Any]], root: Path) -> str:
 
 
 def _lines(shown: dict[str, Any]) -> list[str]:
-    lines = [f"{shown['folder']}  ({size(shown['bytes'])}, built {shown['built']})", f"  grid     {shown['grid']}"]
+    kind = "kind" if "documents" in shown else "grid"
+    lines = [f"{shown['folder']}  ({size(shown['bytes'])}, built {shown['built']})", f"  {kind}     {shown['grid']}"]
     for split, counts in shown["splits"].items():
         lines.append(f"  {split:8} " + ", ".join(f"{value:,} {name}" for name, value in counts.items()))
     lines += [f"  section  {json.dumps(shown['section'])}"] if shown["section"] else []

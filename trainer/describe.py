@@ -36,7 +36,8 @@ UTILISATION = 0.3
 def describe_run(run: RunFile, output: str, *, gpu: str | None = None, rate: float | None = None) -> str:
     """Return the description of `run` as text, `output` being `table` or `json`."""
     found = description(run, gpu=gpu, rate=rate)
-    return json.dumps(found, indent=2) if output == "json" else _table(found)
+    text = isinstance(run.data, CurriculumData)
+    return json.dumps(found, indent=2) if output == "json" else _table(found, text=text)
 
 
 def description(run: RunFile, *, gpu: str | None = None, rate: float | None = None) -> dict[str, Any]:
@@ -174,15 +175,18 @@ def _time(
     }
 
 
-def _table(found: dict[str, Any]) -> str:
+def _table(found: dict[str, Any], *, text: bool) -> str:
     lines = [f"{found['name']} ({found['model']})"]
     data = found["data"]
-    source = "as built" if data["built"] else "estimated: the data set is not built yet"
-    groups = f", {data['groups']:,} groups" if data["groups"] > 1 else ""
-    what = "cells" if groups else "tokens"
-    lines.append(f"  data        {data['rows']:,} rows of {data['cells']} {what}{groups} ({source})")
+    if text:
+        lines.append(f"  data        rows of {data['cells']:,} tokens, {data['rows']:,} in the first phase")
+    else:
+        source = "as built" if data["built"] else "estimated: the data set is not built yet"
+        lines.append(
+            f"  data        {data['rows']:,} rows of {data['cells']} cells, {data['groups']:,} groups ({source})"
+        )
     names = {"trainable": "trainable", "table": "puzzle table", "buffers": "buffers", "total": "total"}
-    lines += [f"  parameters  {found['parameters'][key]:>15,}  {text}" for key, text in names.items()]
+    lines += [f"  parameters  {found['parameters'][key]:>15,}  {name}" for key, name in names.items()]
     lines += [f"  FLOPs       {value:>15.3g}  {key.replace('_', ' ')}" for key, value in found["flops"].items()]
     lines += [f"  memory      {size(value):>15}  {key.replace('_', ' ')}" for key, value in found["memory"].items()]
     lines += [f"  disk        {size(value):>15}  {key}" for key, value in found["disk"].items()]

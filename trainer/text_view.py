@@ -11,12 +11,14 @@ from trainer.data.store import read_json, read_metadata
 from trainer.data.text_rows import ITEMS
 from trainer.data.tokens import Tokenizer, open_tokenizer
 
+TEXT_ROWS = {"train": "documents", "test": "items"}
+"""What is counted where puzzles have rows: documents of text to train on, and items that are scored."""
 CHARACTERS = 400
 """Characters of a document that are shown."""
 
 
 def text_rows(manifest: dict[str, Any]) -> dict[str, int]:
-    """Return what a list says in place of rows: documents of text to train on, and items that are scored."""
+    """Return what a list says in place of rows: as many as there are of `TEXT_ROWS`."""
     counts = manifest["counts"]
     return {"train": counts["train_documents"], "test": counts["items"]}
 

@@ -1,6 +1,7 @@
 """What a run will cost: counts, arithmetic, bytes and time, without allocating what it describes."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,9 @@ def test_any_rung_of_the_ladder_is_described_by_its_variant_and_size(variant: st
     assert found["model"] == f"ladder {variant} {size}"
     assert found["flops"]["per_token"] > 4 * found["parameters"]["trainable"]
     assert found["time"]["updates"] == 611
+    said = describe_run(run, "table")
+    assert "rows of 1,024 tokens, 9,765 in the first phase" in said
+    assert not re.search("cells|groups", said)
 
 
 @pytest.mark.parametrize(("source", "model", "megabytes"), [("sudoku", "", 33.6), ("maze", "L_cycles: 4", 226.6)])

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.trmctl.conftest import Run
+from tests.trmctl.fake_cluster import FakeCluster
+from trmctl.cluster import PYTORCHJOB, WORKFLOW, WORKFLOW_TEMPLATE
 from trmkit.ladder import VARIANTS
 
 TINY = """\
@@ -42,6 +44,25 @@ def test_a_report_from_a_store_needs_one(trmctl: Run, tiny: str) -> None:
     nowhere = trmctl("ladder", "report", "-c", tiny, "--fetch")
     assert nowhere.code == 2
     assert "storage.remote" in nowhere.err
+
+
+def test_a_ladder_is_one_workflow_for_all_rungs(trmctl: Run) -> None:
+    cluster = FakeCluster("team", PYTORCHJOB, WORKFLOW, WORKFLOW_TEMPLATE)
+    cluster.put(WORKFLOW_TEMPLATE, {"metadata": {"name": "trm-ladder"}})
+    config = str(Path(__file__).parents[2] / "configs/ladder-nano.yaml")
+    rungs = ("--variants", "baseline,act", "--seeds", "2")
+    result = trmctl(
+        "ladder", "submit", "-c", config, *rungs, "--set", "storage.remote=s3://bucket/runs", cluster=cluster
+    )
+    assert result.code == 0, result.err
+    workflow = cluster.see(WORKFLOW, cluster.names(WORKFLOW)[0])
+    points = next(one for one in workflow["spec"]["arguments"]["parameters"] if one["name"] == "points")
+    assert [json.loads(one) for one in json.loads(points["value"])][1] == ["model.variant=act", "seed=0"]
+    assert len(json.loads(points["value"])) == 4
+    wrong = trmctl("ladder", "submit", "-c", config, "--variants", "actt", cluster=cluster)
+    assert wrong.code == 2
+    assert "did you mean 'act'?" in wrong.err
+    assert "model.family is trm" in trmctl("ladder", "run").err
 
 
 @pytest.mark.full

@@ -279,23 +279,6 @@ def test_a_sweep_is_one_workflow_for_all_points(trmctl: Run) -> None:
     assert len(result.out.splitlines()) == 6
 
 
-def test_a_ladder_is_one_workflow_for_all_rungs(trmctl: Run) -> None:
-    cluster = FakeCluster("team", PYTORCHJOB, WORKFLOW, WORKFLOW_TEMPLATE)
-    cluster.put(WORKFLOW_TEMPLATE, {"metadata": {"name": "trm-ladder"}})
-    config = str(Path(__file__).parents[2] / "configs/ladder-nano.yaml")
-    rungs = ("--variants", "baseline,act", "--seeds", "2")
-    result = trmctl("ladder", "submit", "-c", config, *rungs, *STORE, cluster=cluster)
-    assert result.code == 0, result.err
-    workflow = cluster.see(WORKFLOW, cluster.names(WORKFLOW)[0])
-    points = next(one for one in workflow["spec"]["arguments"]["parameters"] if one["name"] == "points")
-    assert [json.loads(one) for one in json.loads(points["value"])][1] == ["model.variant=act", "seed=0"]
-    assert len(json.loads(points["value"])) == 4
-    wrong = trmctl("ladder", "submit", "-c", config, "--variants", "actt", cluster=cluster)
-    assert wrong.code == 2
-    assert "did you mean 'act'?" in wrong.err
-    assert "model.family is trm" in trmctl("ladder", "run").err
-
-
 @pytest.mark.parametrize(
     ("grid", "words"),
     [("cluster.memory=1Gi,2Gi", "the same run"), ("train.lr", "is not KEY=VALUE"), ("train.lrr=1,2", "did you mean")],

@@ -45,13 +45,6 @@ def upper_difficulty(section: CurriculumData, tokens: Float64) -> Float64:
     return FIRST_UPPER + (1 - FIRST_UPPER) * np.clip(progress, 0, 1)
 
 
-def phase(section: CurriculumData, tokens: int) -> str:
-    """Return `algorithmic`, `mix` or `language`."""
-    if tokens < section.alg_tokens - section.band:
-        return "algorithmic"
-    return "mix" if tokens < section.alg_tokens + section.band else "language"
-
-
 def kinds(section: CurriculumData, seed: int, numbers: Int64) -> Int64:
     """Return what each of the rows `numbers` [n] holds, int64 [n]."""
     draws = Counted.of(key_of(seed, "kind"), numbers)

@@ -4,6 +4,7 @@ Legend: a context is a number of tokens, a depth is in [0, 1], 0 being the begin
 """
 
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
@@ -11,9 +12,11 @@ from trainer.data.algorithmic.grid import Item
 from trainer.data.algorithmic.wording import ANSWER
 from trainer.data.counter import Counted, Int64, key_of
 from trainer.data.tokens import Tokenizer
+from trmkit.errors import DataError
 
 ROOM = 16
 """Tokens of a context that are left for the first token, the answer and the last."""
+Purpose = Literal["training", "scoring"]
 QUESTION = f"Question: What is the secret code?{ANSWER}"
 
 SENTENCES = (
@@ -52,16 +55,23 @@ SENTENCES = (
 )
 
 
-def needle(tokenizer: Tokenizer, context: int, depth: float, seed: int, index: int) -> Item:
+def needle(
+    tokenizer: Tokenizer, context: int, depth: float, seed: int, index: int, purpose: Purpose = "scoring"
+) -> Item:
     """Return item `index` of `seed`: a prompt of at most `context` - 16 tokens that nearly fills it, and four digits.
 
-    Items of several depths differ in the place of the needle alone. ValueError: the context is too short for one.
+    Items of several depths differ in the place of the needle alone; those of one purpose are not those of the other,
+    whatever their seeds. DataError: the context is shorter than `shortest`.
     """
+    least = shortest(tokenizer)
+    if context < least:
+        raise DataError(
+            f"a context of {context} tokens has no room for a needle in hay",
+            next=f"give it {least} tokens or more",
+        )
     fixed, lengths = _measured(tokenizer)
     room = context - ROOM - fixed
-    if room < 0:
-        raise ValueError(f"a needle and its question take {fixed + ROOM} tokens, the context has {context}")
-    draws = Counted.of(key_of(seed, "needle", context), [index])
+    draws = Counted.of(key_of(seed, "needle", purpose, context), [index])
     code = int(draws.between(0, 1000, 9999)[0])
     chosen = _filling(draws, lengths, room)
     while True:
@@ -76,7 +86,7 @@ def needle(tokenizer: Tokenizer, context: int, depth: float, seed: int, index: i
 
 
 def shortest(tokenizer: Tokenizer) -> int:
-    """Return the shortest context that has room for a needle and a sentence of hay."""
+    """Return the shortest context that has room for a needle and any sentence of hay."""
     fixed, lengths = _measured(tokenizer)
     return ROOM + fixed + int(lengths.max())
 

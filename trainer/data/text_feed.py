@@ -118,11 +118,15 @@ class TextFeed:
         return order
 
     def _batch(self, rows: Rows) -> Batch:
-        """Return rows as tensors on the device, with the weight of a label in this update."""
-        labels = torch.tensor(float((rows.labels != IGNORED).sum()), device=self._world.device)
-        batch = {name: self._moved(torch.from_numpy(array)) for name, array in vars(rows).items()}
-        weight = self._slots / self._world.sum(labels).clamp(min=1)
-        return {**batch, "label_weight": weight.expand(len(rows.inputs)).clone()}
+        """Return rows as tensors on the device, with the weight of their labels.
+
+        Every row counts alike, so that the loss has each kind of row in the share that the mixture says: of a row of
+        language every token is a label, of one with a needle six are.
+        """
+        labels = (rows.labels != IGNORED).sum(axis=1)
+        weight = np.where(labels, 1 / np.maximum(labels, 1), 0).astype(np.float32)
+        arrays = {**vars(rows), "label_weight": weight}
+        return {name: self._moved(torch.from_numpy(array)) for name, array in arrays.items()}
 
     def _moved(self, tensor: Tensor) -> Tensor:
         """Bring a tensor to the device; from pinned memory the copy to a GPU does not wait for the work before it."""

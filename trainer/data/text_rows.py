@@ -95,7 +95,7 @@ class RowMaker:
         seq_len = self._section.seq_len
         draws = Counted.of(key_of(self._seed, "hay"), [number])
         context = int(draws.between(0, max(seq_len // 2, min(seq_len, self._shortest)), seq_len)[0])
-        item = needle(self.tokenizer, context, float(draws.fractions(1)[0]), self._seed, number)
+        item = needle(self.tokenizer, context, float(draws.fractions(1)[0]), self._seed, number, "training")
         prompt, answer = self.tokenizer.encode(item.prompt), self.tokenizer.encode(item.answer)
         tokens = np.array([self.tokenizer.start, *prompt, *answer, self.tokenizer.end], np.int32)
         one = Documents(tokens, np.zeros(1, np.int64), np.array([len(tokens)]), np.array([1 + len(prompt)]))

@@ -95,6 +95,7 @@ class HuggingFaceTokenizer:
             ) from error
         self._inner.no_truncation()
         self._inner.no_padding()
+        self._inner.encode_special_tokens = True  # as the text that they are: a document may write "<|endoftext|>"
         self.name, self.vocabulary = name, vocabulary
         known: dict[str, int] = self._inner.get_vocab(with_added_tokens=True)
         self.vocab_size = max(known.values()) + 1

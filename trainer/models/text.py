@@ -3,8 +3,9 @@
 A batch of text has, besides `inputs` and `labels` [B, L] (int32; the label of a place is the token after it, so models
 shift nothing): `documents` [B, L] (int32), the number of the document within its row that a place belongs to, growing
 from 0, padding at the end being a document of its own; `prompt_ends` [B, L] (bool), true at the last token of a prompt;
-and `label_weight` [B] (float32), what the loss of a label is multiplied with: rows over labels of the whole update, so
-that the trainer's division by its rows gives the mean over labels. Documents do not see one another.
+and `label_weight` [B] (float32), what the loss of a label is multiplied with: in training 1 over the labels of its row,
+0 for a row without any, so that the trainer's division by its rows gives the mean over rows of the mean over labels,
+and every row counts alike. Documents do not see one another.
 
 Legend: `B` rows, `L` places of a row, `T` tokens read at once, `V` kinds of tokens.
 """

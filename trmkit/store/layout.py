@@ -21,10 +21,10 @@ RUN_ID = re.compile("[0-9a-f]{8}")
 STEP = re.compile(r"step_(\d{8,12})(?:-([0-9a-f]{12}))?")
 """Name of a checkpoint. In a store the first digits of its manifest's SHA-256 follow: what has a name never changes."""
 RUN_FILES = (
-    "run.yaml", "environment.json", "metrics.jsonl", "data.json", "identifiers.json", "started_from.json",
-    "eval.json", "eval-partial.json", "results_algorithmic.json", "results_longctx.json", "results_ppl.json",
-    "results_depth.json", "results_self_test.json", "results_all.json", "metrics.json", "summary.json", "loss.png",
-    "accuracy.png", "submission.json", "submission-partial.json", "report.html",
+    "run.yaml", "environment.json", "metrics.jsonl", "data.json", "identifiers.json", "tokens.json", "tokenizer.json",
+    "started_from.json", "eval.json", "eval-partial.json", "results_algorithmic.json", "results_longctx.json",
+    "results_ppl.json", "results_depth.json", "results_self_test.json", "results_all.json", "metrics.json",
+    "summary.json", "loss.png", "accuracy.png", "submission.json", "submission-partial.json", "report.html",
 )  # fmt: skip
 """Files of a run that are published as they change, besides its checkpoints."""
 SUMMARY = "run.json"

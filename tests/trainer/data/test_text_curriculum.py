@@ -1,6 +1,8 @@
 """The data set of language models: what is built, what is refused, how rows are mixed, and what people see of it."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,15 @@ from trainer.data import build, is_current, place_of, source_of
 from trainer.data.algorithmic.documents import DocumentMaker
 from trainer.data.algorithmic.grid import conditions, items
 from trainer.data.expect import expected
-from trainer.data.mixture import ALGORITHMIC, LANGUAGE, NEEDLE, kinds, parts, phase, upper_difficulty
+from trainer.data.mixture import ALGORITHMIC, LANGUAGE, NEEDLE, kinds, parts, upper_difficulty
 from trainer.data.needle import ROOM, needle, shortest
 from trainer.data.store import read_metadata
-from trainer.data.text_rows import RowMaker
+from trainer.data.text_rows import Place, RowMaker
 from trainer.data.tokens import ByteTokenizer, Tokenizer, find_tokenizer, open_tokenizer
 from trainer.known import write_notes
 from trmkit.errors import DataError
 from trmkit.spec.curriculum import TASKS, CurriculumData
-from trmkit.store.layout import RunDirectory
+from trmkit.store.layout import RUN_FILES, RunDirectory
 
 SMALL: dict[str, Any] = {"source": "curriculum", "items": 5, "language": [{"max_documents": 120}]}
 
@@ -109,19 +111,25 @@ def test_a_run_keeps_the_tokenizer_of_its_data(folder: Path, tmp_path: Path) -> 
     assert not (tmp_path / "identifiers.json").exists()
 
 
+def test_a_run_brought_from_a_store_has_its_tokenizer(tmp_path: Path) -> None:
+    section = section_of(tokenizer=str(train_bpe(tmp_path / "bpe")), tasks=["copy"])
+    run, brought = tmp_path / "run", tmp_path / "brought"
+    for folder in (run, brought):
+        folder.mkdir()
+    write_notes(build(section, tmp_path / "data"), RunDirectory(run))
+    for name in RUN_FILES:
+        if (run / name).exists():
+            shutil.copy(run / name, brought / name)
+    assert sorted(path.name for path in brought.iterdir()) == ["data.json", "tokenizer.json", "tokens.json"]
+    assert open_tokenizer(brought).encode("a story") == open_tokenizer(run).encode("a story")
+
+
 def test_the_mixture_goes_from_tasks_to_language_over_the_band() -> None:
     section = section_of(alg_tokens=1000, mix_band_tokens=200)
     found = parts(section, np.array([0, 799, 1000, 1200, 10**9], np.float64))
     assert np.allclose(found.algorithmic, [0.95, 0.95, 0.55, 0.15, 0.15])
     assert np.allclose(found.needle, [0, 0, 0.01, 0.02, 0.02])
     assert np.allclose(found.algorithmic + found.needle + found.language, 1)
-    assert [phase(section, tokens) for tokens in (0, 799, 800, 1199, 1200)] == [
-        "algorithmic",
-        "algorithmic",
-        "mix",
-        "mix",
-        "language",
-    ]
     sudden = parts(section_of(alg_tokens=1000, mix_band_tokens=0), np.array([999, 1000], np.float64))
     assert np.allclose(sudden.algorithmic, [0.95, 0.15])
 
@@ -177,10 +185,28 @@ def test_needles_differ_by_number_and_seed_and_only_in_place_by_depth(tokenizer:
     early, late = (needle(tokenizer, 512, depth, 0, 0) for depth in (0.0, 1.0))
     assert sorted(early.prompt.split(". ")) == sorted(late.prompt.split(". "))
     assert early.answer == late.answer
-    with pytest.raises(ValueError, match="the context has 40"):
-        needle(tokenizer, 40, 0.5, 0, 0)
+
+
+@pytest.mark.parametrize("context", [-1, 16, 40])
+def test_a_context_without_room_for_a_needle_is_refused_with_the_least_one(tokenizer: Tokenizer, context: int) -> None:
     least = shortest(tokenizer)
     assert needle(tokenizer, least, 0.5, 0, 0).prompt.count(".") >= 2
+    for short in (context, least - 1):
+        with pytest.raises(DataError, match=rf"context of {short} tokens .*\n.*next: .* {least} tokens or more"):
+            needle(tokenizer, short, 0.5, 0, 0)
+
+
+def test_no_needle_of_training_is_one_that_is_scored(tmp_path: Path) -> None:
+    section = section_of(seq_len=160, tasks=["copy"], alg_tokens=1, needle_frac=0.9, persistent_alg_frac=0.0)
+    rows = RowMaker(build(section, tmp_path), section, 1234).make(Place(1, (0,)), np.arange(1, 41))
+    trained = {row: rows.inputs[row].tolist() for row in np.flatnonzero(rows.prompt_ends.any(axis=1)).tolist()}
+    assert len(trained) > 20
+    tokenizer = ByteTokenizer()
+    for row, tokens in trained.items():
+        prompt = tokenizer.decode(tokens).split(" Answer:")[0]
+        for context in range(shortest(tokenizer), 161):
+            scored = needle(tokenizer, context, 0.5, 1234, row + 1).prompt.split(" Answer:")[0]
+            assert sorted(scored.split(". ")) != sorted(prompt.split(". "))
 
 
 def out(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -194,7 +220,10 @@ def test_people_see_how_much_text_there_is_and_some_documents(
     [listed] = json.loads(out(capsys, "list", "--root", str(folder.parent), "-o", "json"))
     assert listed["rows"]["test"] == 250
     assert 100 < listed["rows"]["train"] < 120
+    table = out(capsys, "list", "--root", str(folder.parent))
+    assert re.search(rf" {listed['rows']['train']} documents +250 items ", table)
     shown = out(capsys, "show", str(folder))
+    assert not re.search("cells|groups|puzzle|grid", shown)
     assert "rows of 256 tokens" in shown
     [first, *_] = items(conditions(TASKS)[0], 1234, 1)
     assert first.prompt + first.answer in shown

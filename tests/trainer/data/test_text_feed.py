@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from tests.trainer.data.test_text_tokens import train_bpe
 from trainer.data import build
 from trainer.data.language import IGNORED
 from trainer.data.mixture import ALGORITHMIC, LANGUAGE, NEEDLE, kinds
+from trainer.data.packing import Rows
 from trainer.data.text_feed import TextFeed
 from trainer.data.text_rows import Place, RowMaker
 from trainer.data.text_worker import Worker
@@ -50,15 +50,6 @@ def maker(folder: Path) -> RowMaker:
     return RowMaker(folder, SECTION, 7)
 
 
-class Half(World):
-    """One of two processes that are told how many labels both have."""
-
-    labels: Any = None
-
-    def sum(self, values: Tensor) -> Tensor:
-        return torch.tensor(float(self.labels))
-
-
 def feed_of(folder: Path, world: World, workers: int = 0, slots: int = SLOTS) -> TextFeed:
     return TextFeed(folder, SECTION, 7, slots, world, workers)
 
@@ -78,22 +69,34 @@ def test_a_batch_has_what_a_language_model_needs(folder: Path, alone: World) -> 
     kind = {"inputs": torch.int32, "labels": torch.int32, "documents": torch.int32, "prompt_ends": torch.bool}
     assert {name: batch[name].dtype for name in kind} == kind
     assert {tuple(batch[name].shape) for name in kind} == {(SLOTS, 256)}
-    weight = SLOTS / (batch["labels"] != IGNORED).sum()
-    assert torch.allclose(batch["label_weight"], weight.float().expand(SLOTS))
+
+
+def test_every_row_counts_alike_in_the_loss_however_few_labels_it_has(folder: Path, alone: World) -> None:
+    feed = feed_of(folder, alone, slots=64)
+    feed.restore(MIDDLE)
+    [batch] = taken(feed, 1)
+    labels = (batch["labels"] != IGNORED).sum(dim=1)
+    assert labels.min() < 10 < 200 < labels.max(), "needles beside language"
+    assert batch["label_weight"].dtype == torch.float32
+    assert torch.allclose(batch["label_weight"] * labels, torch.ones(64))
+
+
+def test_a_row_without_labels_weighs_nothing(folder: Path, alone: World) -> None:
+    feed = feed_of(folder, alone)
+    rows = Rows.empty(2, 256, 0)
+    rows.labels[1, 3] = 5
+    assert feed._batch(rows)["label_weight"].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("start", [None, MIDDLE])
 def test_two_processes_take_the_rows_that_one_takes(folder: Path, alone: World, start: dict[str, int] | None) -> None:
     feed = feed_of(folder, alone)
-    halves = [Half(rank, 2, 0, torch.device("cpu")) for rank in range(2)]
-    feeds = [feed_of(folder, half) for half in halves]
+    feeds = [feed_of(folder, World(rank, 2, 0, torch.device("cpu"))) for rank in range(2)]
     for one in (feed, *feeds):
         if start is not None:
             one.restore(start)
     for _ in range(40):
         whole = feed.next(None)
-        for half in halves:
-            object.__setattr__(half, "labels", (whole["labels"] != IGNORED).sum())
         parts = [one.next(None) for one in feeds]
         assert all(torch.equal(whole[name], torch.cat([part[name] for part in parts])) for name in whole)
         assert len({str(one.state()) for one in (feed, *feeds)}) == 1

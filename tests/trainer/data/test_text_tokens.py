@@ -135,3 +135,14 @@ def test_truncation_and_padding_of_its_file_are_not_applied(tmp_path: Path) -> N
     assert isinstance(tokenizer, HuggingFaceTokenizer)
     assert tokenizer.decode(tokenizer.encode("a long enough story")) == "a long enough story"
     assert len(tokenizer.encode("a")) == 1
+
+
+def test_a_special_token_that_a_text_happens_to_write_is_text(tmp_path: Path) -> None:
+    source = train_bpe(tmp_path / "source", ("<|endoftext|>", "<s>"))
+    found = find_tokenizer(str(source))
+    write_tokenizer(tmp_path, found)
+    text = "one <|endoftext|> two<s>"
+    for tokenizer in (found, open_tokenizer(tmp_path)):
+        assert {0, 1}.isdisjoint(tokenizer.encode(text))
+        assert {0, 1}.isdisjoint(tokenizer.encode_all([text])[0].tolist())
+        assert tokenizer.decode([*tokenizer.encode(text), tokenizer.end]) == text

@@ -20,6 +20,8 @@ MEDIUM, HARD = 0.3, 0.7
 MODULUS = 97
 LONGEST = {"parity": 8, "copy": 14, "reverse": 14, "dyck": 30, "chain": 8}
 """Bits, digits, brackets and operations of the longest example that is trained on."""
+SWAPPABLE: tuple[Task, ...] = ("mod_add", "addition", "multiplication", "compare")
+"""Tasks on two numbers in which who knows the answer for one order knows it for the other."""
 
 T = TypeVar("T")
 Steps = tuple[T, T, T]
@@ -54,7 +56,12 @@ def draw(task: Task, draws: Counted, difficulty: Float64, limits: Limits | None 
 
 
 def fingerprints(task: Task, values: Int64) -> UInt64:
-    """Return a word for each example, the same for the same task and numbers, uint64 [n]."""
+    """Return a word for each example, the same for the same task and numbers, uint64 [n].
+
+    Where swapping the first two numbers gives the same answer or the mirrored one, both examples have the same word.
+    """
+    if task in SWAPPABLE:
+        values = np.column_stack([np.sort(values[:, :2], axis=1), values[:, 2:]])
     places = Counted.of(key_of(0, "fingerprint", TASKS.index(task)), np.arange(values.shape[1])).words(0, 1)[:, 0]
     words = np.where(values == EMPTY, np.uint64(0), mix(values.astype(np.uint64) ^ places))
     return mix(words.sum(axis=1, dtype=np.uint64))
