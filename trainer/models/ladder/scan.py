@@ -126,11 +126,12 @@ def _carried(
     x: Tensor, sums: Tensor, signs: Tensor | None, B: Tensor, same: _Same | None, before: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return the state before each chunk, [B, c, H, P, N], and the one after the last."""
-    left, whole = (sums[:, :, -1:] - sums).exp(), sums[:, :, -1].exp()
+    rest, whole = sums[:, :, -1:] - sums, sums[:, :, -1].exp()
+    if same is not None:  # before exp: of another document's sum it may be infinite, and 0 x infinity is no number
+        rest, whole = rest.masked_fill(~same.with_end[..., None], float("-inf")), whole * same.chunks
+    left = rest.exp()
     if signs is not None:
         left, whole = left * signs[:, :, -1:] * signs, whole * signs[:, :, -1]
-    if same is not None:
-        left, whole = left * same.with_end[..., None], whole * same.chunks
     added = torch.einsum("bcsn,bcshp->bchpn", B, x * left[..., None])
     state = torch.zeros_like(added[:, 0]) if before is None else before
     states = []
