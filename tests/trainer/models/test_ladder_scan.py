@@ -1,5 +1,7 @@
 """The recurrence of Mamba-2: in chunks it is the one written down token by token."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,7 @@ from torch import Tensor
 
 from tests.trainer.models.texts import CELLS, VOCAB, batch, section
 from trainer.models import build
-from trainer.models.ladder.scan import decays, scan, step
+from trainer.models.ladder.scan import CLOSE, _difference, decays, scan, step
 from trainer.models.ladder.ssm import Mamba2
 from trainer.models.sight import View
 
@@ -144,3 +146,16 @@ def test_what_a_document_says_reaches_no_other() -> None:
         packed = mixer(x, View(None, None, documents), None)
         alone = mixer(x[:, 41:], View(None, None, None), None)
     torch.testing.assert_close(packed[:, 41:], alone, rtol=0, atol=1e-6)
+
+
+def test_kernels_with_a_wrong_gradient_are_not_taken_for_right_ones() -> None:
+    def right(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, _: int, **more: Any) -> tuple[Tensor, Tensor]:
+        return scan(x, dt, A, B[:, :, 0], C[:, :, 0], documents=more["seq_idx"])
+
+    def wrong(*given: Any, **more: Any) -> tuple[Tensor, Tensor]:
+        y, state = right(*given, **more)
+        return 2 * y - y.detach(), state
+
+    with torch.no_grad():  # as when the first use is while scoring
+        assert _difference(right, torch.device("cpu")) == 0
+        assert _difference(wrong, torch.device("cpu")) > CLOSE
