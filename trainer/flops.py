@@ -28,7 +28,12 @@ SIDE, TRIES = 512, 20
 
 @lru_cache(maxsize=32)
 def of_a_row(model: ModelSection, cells: int, vocabulary: int, identifiers: int) -> int:
-    """Return the operations of one supervised training step of one row; nothing is computed and nothing drawn."""
+    """Return the operations of one supervised training step of one row; nothing is computed and nothing drawn.
+
+    Where they depend on what is in the row, or drawn, it is an upper bound. Thoughts are counted with all the room for
+    their anchors, of which a CPU leaves out what no anchor takes. Drawn rounds of a loop are counted as their mean: of
+    the deeper draws `loop_backprop` cuts off more of the backward pass than of the mean.
+    """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         return operations(build_model(model, vocabulary, cells, identifiers))
 

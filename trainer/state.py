@@ -205,20 +205,25 @@ class TrainState:
 
     @contextmanager
     def averaged(self) -> Iterator[TrainableModel]:
-        """Yield the model with averaged weights, if there is an average, for the time of a `with` block.
+        """Yield the model with averaged weights, if there is an average, to be scored within a `with` block.
 
-        Every process must call it. No second model is held, unless the weights are shared among the processes.
+        Every process must call it. No second model is held, unless the weights are shared among the processes. It
+        does not train meanwhile: dropout would change the scores, and draw what the next update is to draw.
         """
         if not self.shared:
+            training = self.model.training
             with self.ema.in_place() if self.ema else nullcontext():
-                yield self.model
+                try:
+                    yield self.model.eval()
+                finally:
+                    self.model.train(training)
             return
         assert self._twin is not None
         model = self._twin()
         wanted = self.model.state_dict() | (self.ema.shadow if self.ema else {})
         for name, value in model.state_dict().items():
             value.copy_(whole(wanted[name]))
-        yield model
+        yield model.eval()
 
     def capture(self) -> tuple[Files, Files]:
         """Return what the first process saves, and what every process saves of its own."""

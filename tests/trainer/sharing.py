@@ -1,4 +1,4 @@
-"""A process that trains small language models for a few updates: `python -m tests.trainer.sharing FOLDER`.
+"""A process that trains small language models for a few updates: `python -m tests.trainer.sharing FOLDER [compiled]`.
 
 Started by itself or as one of two; the first process writes what it ended with, by `variant` and `parallel`.
 """
@@ -66,7 +66,8 @@ def result(state: TrainState) -> dict[str, Tensor]:
     files = ("model.safetensors", "ema.safetensors", "optimizer.safetensors")
     found = {f"{file}/{name}": value for file in files for name, value in shared[file].items()}
     with state.averaged() as model, torch.no_grad():
-        found["loss"] = model.eval()(None, batch(ROWS, CELLS, 99)).loss
+        assert not model.training
+        found["loss"] = model(None, batch(ROWS, CELLS, 99)).loss
     return found | {name: value.detach() for name, value in state.norms.items()}  # type: ignore[attr-defined]
 
 
@@ -84,6 +85,16 @@ def main(folder: Path) -> None:
                         save_file(plain, folder / f"{joined.size}-{parallel}-{optimizer}-{variant}.safetensors")
 
 
+def compiled(folder: Path) -> None:
+    """Do it with compiled blocks, of which every process holds a share."""
+    run = loads(RUN, "run.yaml", ["train.parallel=fsdp", "train.compile=true"])
+    with world(run.train) as joined:
+        found = result(trained(run, "baseline", joined))
+        if joined.first:
+            save_file({name: value.contiguous().clone() for name, value in found.items()}, folder / "found.safetensors")
+
+
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main(Path(sys.argv[1]))
+    work = compiled if sys.argv[2:] == ["compiled"] else main
+    work(Path(sys.argv[1]))

@@ -26,19 +26,24 @@ from trmkit.store.layout import RunDirectory
 SHARED = ("model.puzzle_emb_ndim=0", "model.puzzle_emb_len=0", "train.parallel=fsdp", "train.grad_clip=0.5")
 
 
-@pytest.fixture(scope="module")
-def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with what two processes ended with."""
-    folder = tmp_path_factory.mktemp("of_two")
+def share(*arguments: str) -> None:
+    """Let two processes work together, and wait for them."""
     environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.trainer.sharing", str(folder)],
+            [sys.executable, "-m", "tests.trainer.sharing", *arguments],
             env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
         for rank in range(2)
     ]
     assert [process.wait(300) for process in started] == [0, 0]
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with what two processes ended with."""
+    folder = tmp_path_factory.mktemp("of_two")
+    share(str(folder))
     return folder
 
 
@@ -65,6 +70,12 @@ def test_two_processes_end_with_what_one_ends_with(of_two: Path, alone: World, o
     for parallel in ("fsdp", "replicate"):
         found = load_file(of_two / f"2-{parallel}-{optimizer}-{variant}.safetensors")
         expect_close(found, expected)
+
+
+@pytest.mark.full
+def test_compiled_blocks_can_be_shared_and_change_no_result(tmp_path: Path, alone: World) -> None:
+    share(str(tmp_path), "compiled")
+    expect_close(load_file(tmp_path / "found.safetensors"), result(trained(loads(RUN, "run.yaml"), "baseline", alone)))
 
 
 def test_a_run_of_two_that_was_killed_goes_on_bit_by_bit_and_one_process_can_take_it_over(

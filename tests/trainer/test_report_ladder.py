@@ -16,7 +16,7 @@ from trmkit.store.layout import RunDirectory
 
 CONFIG = """\
 name: small
-model: {{family: ladder, size: pico}}
+model: {{family: ladder, size: pico, segment: 16}}
 data: {{source: curriculum, seq_len: 64, tasks: [parity, copy]}}
 train: {{tokens: 10000, batch_size: 8}}
 storage: {{path: {runs}}}

@@ -12,7 +12,8 @@ from trmkit.ladder import VARIANTS
 
 TINY = """\
 name: tiny
-model: {family: ladder, size: pico, forward_dtype: float32, K: 2, max_K: 3, thought_tokens: 4, num_mem: 4}
+model: {family: ladder, size: pico, forward_dtype: float32, K: 2, max_K: 3, thought_tokens: 4, num_mem: 4,
+        segment: 32}
 data: {source: curriculum, seq_len: 128, tasks: [parity, copy], alg_tokens: 60000, items: 20,
        language: [{path: grammar, max_documents: 500}]}
 train: {steps: 40, batch_size: 8, lr: 3e-3, warmup_steps: 4, optimizer: adamw, grad_clip: 1.0, ema: 0.9, threads: 1,

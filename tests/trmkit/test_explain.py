@@ -1,5 +1,6 @@
 """What the sections say about themselves."""
 
+from inspect import cleandoc
 from typing import Any
 
 import pytest
@@ -92,7 +93,13 @@ def test_every_section_and_every_key_has_a_docstring(section: type[Section]) -> 
 
 
 def test_there_is_a_page_for_every_section() -> None:
-    assert {page.doc for page in pages()} == {section.__doc__ for section in every_section()}
+    assert {page.doc for page in pages()} == {cleandoc(section.__doc__ or "") for section in every_section()}
+
+
+def test_a_page_of_several_lines_is_not_indented_as_its_source_is() -> None:
+    docs = {page.doc for page in pages()}
+    assert any("\n" in doc for doc in docs)
+    assert not [doc for doc in docs if "\n  " in doc]
 
 
 def objects(node: Any) -> list[dict[str, Any]]:

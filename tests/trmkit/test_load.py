@@ -103,6 +103,22 @@ def test_a_mistake_is_said_with_line_path_and_expectation(old: str, new: str, sa
     assert said in message(GOOD.replace(old, new, 1))
 
 
+LANGUAGE = """
+name: little
+model: {family: ladder, variant: ssm_mem, size: pico, segment: 64}
+data: {source: curriculum, seq_len: 64}
+train: {steps: 10, batch_size: 8}
+"""
+
+
+def test_a_memory_that_no_token_of_a_row_reads_is_refused() -> None:
+    said = message(LANGUAGE)
+    assert "run.yaml:3: model.segment: what 64 tokens leave in memory" in said
+    assert "lower model.segment or raise data.seq_len" in said
+    loads(LANGUAGE, "run.yaml", ["model.segment=63"])
+    loads(LANGUAGE, "run.yaml", ["model.variant=ssm"])
+
+
 def test_all_mistakes_are_said_at_once_in_the_order_of_the_lines() -> None:
     text = GOOD.replace("family", "famly").replace("arc", "acr").replace("steps: 10", "steps: x\n  lr_: 1")
     lines = message(text, "seed=-1").splitlines()

@@ -1,5 +1,6 @@
 """What the sections say about themselves: what `trmctl explain` and the reference page show, and the JSON schema."""
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +84,7 @@ def page(path: str, section: type[Section], chosen: bool) -> Page:
     properties = section.model_json_schema()["properties"]
     when = ": ".join(choice(section)) if chosen else ""
     keys = tuple(key(path, when, section, name, properties[name]) for name in section.model_fields)
-    return Page(path, when, section.__doc__ or "", keys)
+    return Page(path, when, inspect.cleandoc(section.__doc__ or ""), keys)
 
 
 def key(path: str, when: str, section: type[Section], name: str, schema: dict[str, Any]) -> Key:

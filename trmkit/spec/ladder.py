@@ -37,7 +37,8 @@ class LadderModel(Section):
 
     positions: Literal["rope", "nope", "randomized"] = "rope"
     """How attention knows positions: rotary, not at all, or rotary at positions drawn in order from a longer range
-    while training (arXiv 2305.16843)."""
+    (arXiv 2305.16843): anew for every update, and always the same when the model is scored. `nano_absolute` has
+    positions of its own, whatever stands here."""
 
     position_range: PositiveInt | None = None
     """With `positions: randomized`, the range positions are drawn from; null: `context`."""

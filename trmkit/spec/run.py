@@ -60,6 +60,19 @@ class RunFile(Section):
         return self
 
     @model_validator(mode="after")
+    def _memory_is_read(self) -> "RunFile":
+        model, data = self.model, self.data
+        if not isinstance(model, LadderModel) or not isinstance(data, CurriculumData):
+            return self
+        if model.variant == "ssm_mem" and model.segment >= data.seq_len:
+            raise ValueError(
+                f"model.segment: what {model.segment:,} tokens leave in memory is read by those after them, and rows of"
+                f" {data.seq_len:,} tokens have none, so that it learns nothing; lower model.segment or raise"
+                " data.seq_len"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _something_is_left_to_learn(self) -> "RunFile":
         if self.train.freeze.trunk_steps and not self.model.puzzle_emb_ndim:
             raise ValueError("train.freeze.trunk_steps: there is no puzzle table to learn; model.puzzle_emb_ndim is 0")

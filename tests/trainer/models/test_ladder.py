@@ -206,6 +206,19 @@ def test_randomized_positions_are_drawn_while_training_and_alike_for_all_rows(va
     assert not torch.equal(first.loss, plain)
 
 
+@pytest.mark.parametrize("variant", ["baseline", "latent"])
+def test_randomized_positions_have_gaps_when_the_model_is_scored_and_are_always_the_same(variant: str) -> None:
+    given = batch()
+    sampled, plain = (cast(TextModel, make(variant, positions=kind)) for kind in ("randomized", "rope"))
+    tokens, state = given["inputs"], torch.get_rng_state()
+    found = [sampled.read(tokens, sampled.start(3, CELLS)) for _ in range(2)]
+    assert torch.equal(*found)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.allclose(found[0], plain.read(tokens, plain.start(3, CELLS)), atol=1e-4)
+    roomy = sampled.read(tokens, sampled.start(3, 256))  # as many places as positions: there are no gaps
+    torch.testing.assert_close(roomy, plain.read(tokens, plain.start(3, CELLS)), rtol=0, atol=1e-5)
+
+
 def test_a_section_with_wrong_parts_says_which() -> None:
     with pytest.raises(ValueError, match="size: 1B-16k has grouped-query"):
         section("ssm", size="1B-16k")

@@ -1,11 +1,15 @@
 """The recurrence of Mamba-2: in chunks it is the one written down token by token."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.models.ladder.scan import decays, scan, step
+from tests.trainer.models.texts import CELLS, VOCAB, batch, section
+from trainer.models import build
+from trainer.models.ladder.scan import CLOSE, _difference, decays, scan, step
 from trainer.models.ladder.ssm import Mamba2
 from trainer.models.sight import View
 
@@ -22,6 +26,11 @@ def drawn(tokens: int, seed: int = 0) -> dict[str, Tensor]:
         "x": normal(ROWS, tokens, HEADS, WIDTH), "dt": F.softplus(normal(ROWS, tokens, HEADS)),
         "A": -normal(HEADS).exp(), "B": normal(ROWS, tokens, STATE), "C": normal(ROWS, tokens, STATE),
     }  # fmt: skip
+
+
+def ending(tokens: int, *begins: int) -> Tensor:
+    """Return the documents [T] of a row in which new ones begin at `begins`."""
+    return torch.bucketize(torch.arange(tokens), torch.tensor(begins), right=True).int()
 
 
 def naive(
@@ -71,6 +80,33 @@ def test_gradients_of_chunks_equal_those_of_the_naive_recurrence(signed: bool) -
 
 
 @pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("dt", [0.2, 3.0])
+def test_states_that_fade_fast_stay_finite_among_documents_of_a_chunk(dt: float, signed: bool) -> None:
+    documents = ending(100, 3, 60, 64, 90).expand(ROWS, -1)
+    sharp = {"A": torch.full((HEADS,), -16.0), "dt": torch.full((ROWS, 100, HEADS), dt)}
+    found = []
+    for kind in (torch.float32, torch.float64):
+        given = {name: value.detach().to(kind).requires_grad_() for name, value in (drawn(100) | sharp).items()}
+        y, state = scan(**given, documents=documents, signed=signed)
+        (y.square().sum() + state.sum()).backward()
+        found.append([y.detach(), state.detach(), *(value.grad for value in given.values())])
+    for one, other in zip(*found, strict=True):
+        assert other is not None
+        torch.testing.assert_close(one, other.float(), rtol=1e-3, atol=1e-9 + 1e-4 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_fresh_model_has_a_finite_loss_and_gradient_on_rows_of_several_documents(seed: int) -> None:
+    torch.manual_seed(seed)
+    model = build(section("ssm", size="nano", thought_stride=32), VOCAB, CELLS, 1).train()
+    given = batch(rows=1, seed=seed) | {"documents": ending(CELLS, 62, 70)[None]}
+    loss = model(None, given).loss
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert not [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+
+
+@pytest.mark.parametrize("signed", [False, True])
 def test_single_steps_equal_chunks(signed: bool) -> None:
     given = drawn(20)
     expected, last = scan(**given, signed=signed, chunk=8)
@@ -110,3 +146,16 @@ def test_what_a_document_says_reaches_no_other() -> None:
         packed = mixer(x, View(None, None, documents), None)
         alone = mixer(x[:, 41:], View(None, None, None), None)
     torch.testing.assert_close(packed[:, 41:], alone, rtol=0, atol=1e-6)
+
+
+def test_kernels_with_a_wrong_gradient_are_not_taken_for_right_ones() -> None:
+    def right(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, _: int, **more: Any) -> tuple[Tensor, Tensor]:
+        return scan(x, dt, A, B[:, :, 0], C[:, :, 0], documents=more["seq_idx"])
+
+    def wrong(*given: Any, **more: Any) -> tuple[Tensor, Tensor]:
+        y, state = right(*given, **more)
+        return 2 * y - y.detach(), state
+
+    with torch.no_grad():  # as when the first use is while scoring
+        assert _difference(right, torch.device("cpu")) == 0
+        assert _difference(wrong, torch.device("cpu")) > CLOSE

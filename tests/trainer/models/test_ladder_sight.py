@@ -22,11 +22,17 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("act", {"halting": "pondernet"}),
     ("ssm", {"negative_eigenvalues": True}),
 ]
+SAMPLED: list[tuple[str, dict[str, Any]]] = [
+    (variant, {"positions": "randomized", "position_range": 2000}) for variant in ("baseline", "latent", "ssm_mem")
+]
 NAMES = ["-".join((variant, *map(str, options.values()))) for variant, options in OPTIONS]
 KINDS = pytest.mark.parametrize(("variant", "options"), OPTIONS, ids=NAMES)
+AND_SAMPLED = pytest.mark.parametrize(
+    ("variant", "options"), OPTIONS + SAMPLED, ids=[*NAMES, *(f"{variant}-randomized" for variant, _ in SAMPLED)]
+)
 
 
-@KINDS
+@AND_SAMPLED
 def test_what_comes_later_changes_nothing_before(variant: str, options: dict[str, Any]) -> None:
     model, given = make(variant, **options), batch()
     before = logits(model, given)
@@ -81,7 +87,7 @@ def one_document(rows: int = 2, cells: int = CELLS, end: int = 20) -> Batch:
     return given
 
 
-@KINDS
+@AND_SAMPLED
 @pytest.mark.parametrize("end", [0, 6, 7, 20, 47])
 def test_reading_in_pieces_gives_the_numbers_of_reading_at_once(
     variant: str, options: dict[str, Any], end: int

@@ -27,6 +27,8 @@ from trainer.models.text_step import Pondered, blank_text, positions_within, tex
 from trmkit.spec.ladder import LadderModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+SCORING = 2305_16843
+"""Seed of the sample of positions that texts are scored at."""
 
 
 @dataclass
@@ -43,6 +45,8 @@ class Reading:
     """What tokens offer to thoughts."""
     told: Tensor | None
     """What the last anchor tells the tokens after it, [B, 1, D]."""
+    sample: Tensor | None
+    """The positions of its places, int64 [most]; None: 0, 1, 2 ..."""
     position: int = 0
 
     def keep(self, rows: Tensor) -> None:
@@ -150,8 +154,8 @@ class LadderLM(nn.Module):
         """Work a step on packed rows."""
         documents = batch["documents"]
         positions = positions_within(documents)
-        turned = self._sampled(positions, draws) if self.training else positions
-        rotation, places = self._rotation(turned), torch.arange(documents.shape[1], device=documents.device)
+        sample = self._sample(positions.shape[1], positions.device, draws)
+        rotation, places = self._rotation(positions, sample), torch.arange(documents.shape[1], device=documents.device)
         attends = self.rung.mixer == "attention"
         sight = Sight(places[None], places, (documents, documents), first=0) if attends else None
         e = self._embed(batch["inputs"])
@@ -162,7 +166,7 @@ class LadderLM(nn.Module):
         pondered = Pondered(h.new_zeros(len(h), dtype=torch.float32), self._made(h))
         if self.thoughts is not None:
             anchors = find_anchors(positions, documents, batch["prompt_ends"], self.cfg.thought_stride)
-            h, pondered = self._ponder(h, anchors, turned, documents, bank)
+            h, pondered = self._ponder(h, anchors, positions, documents, bank, sample)
         return text_step(self._logits(h), batch, pondered)
 
     def _made(self, h: Tensor) -> Tensor:
@@ -177,39 +181,46 @@ class LadderLM(nn.Module):
     def _logits(self, h: Tensor) -> Tensor:
         return F.linear(self.norm(h), self.embed_tokens.embedding_weight.to(h.dtype)).float()
 
-    def _sampled(self, positions: Tensor, draws: Draws | None) -> Tensor:
-        """Return other positions in the same order, of a sample that all rows of the update share."""
-        if self.cfg.positions != "randomized" or draws is None:
-            return positions
-        reach = self.cfg.position_range or self.context
-        sample = torch.randperm(reach, generator=draws.common)[: positions.shape[1]].sort().values
-        return sample.to(positions.device)[positions]
+    def _sample(self, count: int, device: torch.device, draws: Draws | None = None) -> Tensor | None:
+        """Return `count` positions in order, out of the range, int64; None: they are 0, 1, 2 ...
 
-    def _rotation(self, positions: Tensor) -> Rotation | None:
+        A step of training draws a sample that all rows of the update share. Scoring samples, too, as in arXiv
+        2305.16843, for after training with gaps 0, 1, 2 ... would be another distribution: from a seed of its own,
+        always the same positions for the same count, which is the room of a `Reading`, and the length of packed rows.
+        """
+        if self.cfg.positions != "randomized":
+            return None
+        drawn = draws.common if self.training and draws is not None else torch.Generator().manual_seed(SCORING)
+        everywhere = torch.randperm(self.cfg.position_range or self.context, generator=drawn, device="cpu")
+        return everywhere[:count].sort().values.to(device)
+
+    def _rotation(self, positions: Tensor, sample: Tensor | None) -> Rotation | None:
         if self.cos is None or self.sin is None:
             return None
-        return self.cos[positions], self.sin[positions]
+        turned = positions if sample is None else sample[positions]
+        return self.cos[turned], self.sin[turned]
 
     def _ponder(
-        self, h: Tensor, anchors: Anchors, positions: Tensor, documents: Tensor, bank: Bank | None
-    ) -> tuple[Tensor, Pondered]:
+        self, h: Tensor, anchors: Anchors, positions: Tensor, documents: Tensor, bank: Bank | None,
+        sample: Tensor | None,
+    ) -> tuple[Tensor, Pondered]:  # fmt: skip
         """Return the tokens of packed rows after thinking, and what it cost."""
         assert self.thoughts is not None
         at, places = anchors.places, torch.arange(h.shape[1], device=h.device)
-        offered = self.thoughts.offers(h, self._rotation(positions))
+        offered = self.thoughts.offers(h, self._rotation(positions, sample))
         rounds = self.thoughts.rounds if self.training else self._rounds
         of = (documents.gather(1, at), documents)
-        thought = self._think(offered, at, positions.gather(1, at), of, places, bank, rounds)
+        thought = self._think(offered, at, positions.gather(1, at), of, places, bank, rounds, sample)
         h = h + _of_tokens(torch.zeros_like(h[:, :1]), thought.told, anchors.of_tokens)
         count = anchors.valid.sum(1).clamp(min=1)
         cost, steps = (torch.where(anchors.valid, value, 0).sum(1) / count for value in (thought.ponder, thought.steps))
         return h, Pondered(cost, steps, self.cfg.lambda_ponder if self.thoughts.halting is not None else 0.0)
 
     def _think(
-        self, offered: tuple[Tensor, Tensor], at: Tensor, turned: Tensor, documents: tuple[Tensor, Tensor] | None,
-        places: Tensor, bank: Bank | None, rounds: int, first: int = 0,
+        self, offered: tuple[Tensor, Tensor], at: Tensor, positions: Tensor, documents: tuple[Tensor, Tensor] | None,
+        places: Tensor, bank: Bank | None, rounds: int, sample: Tensor | None, first: int = 0,
     ) -> Thought:  # fmt: skip
-        """Think at the places `at` [B, A], turned by `turned` [B, A], about what tokens at `places` have `offered`.
+        """Think at `at` [B, A], `positions` [B, A] in documents, about what tokens at `places` have `offered`.
 
         The first token that `bank` knows of is at the place `first`.
         """
@@ -218,12 +229,12 @@ class LadderLM(nn.Module):
         beside = None
         if bank is not None:
             vectors, each = bank.vectors.flatten(1, 2), bank.vectors.shape[2]
-            rotation = self._rotation(bank.positions.repeat_interleave(each, 1))
+            rotation = self._rotation(bank.positions.repeat_interleave(each, 1), sample)
             known_keys, known_values = thoughts.offers(vectors, rotation)
             keys, values = torch.cat((known_keys, keys), 2), torch.cat((known_values, values), 2)
             beside = bank.shown(bank.of_tokens.gather(1, at - first))
         sight = Sight(at, places, documents, each=thoughts.each, window=self.cfg.local_window, beside=beside)
-        rotation = self._rotation(turned.repeat_interleave(thoughts.each, 1))
+        rotation = self._rotation(positions.repeat_interleave(thoughts.each, 1), sample)
         like = values.new_empty(len(values), at.shape[1], self.size.width)
         found: Thought = thoughts(keys, values, sight, rotation, like, rounds)
         return found
@@ -241,7 +252,7 @@ class LadderLM(nn.Module):
             offered = KeysValues.empty(rows, size.kv_heads, most, size.width // size.heads, like, dtype)
             told = torch.zeros(rows, 1, size.width, dtype=dtype, device=like.device)
         memory = None if self.memory is None else self.memory.empty(rows, dtype)
-        return Reading(most, self.rounds, layers, memory, offered, told)
+        return Reading(most, self.rounds, layers, memory, offered, told, self._sample(most, like.device))
 
     @torch.no_grad()
     def read(self, tokens: Tensor, reading: Reading, *, prompt_ends: bool = False) -> Tensor:
@@ -255,7 +266,7 @@ class LadderLM(nn.Module):
         places = torch.arange(end, device=tokens.device)
         new = places[None, first:]
         sight = Sight(new, places, first=first) if self.rung.mixer == "attention" else None
-        rotation = self._rotation(new)
+        rotation = self._rotation(new, reading.sample)
         h = self.backbone.read(self._embed(tokens), View(sight, rotation, None), reading.layers)
         bank = None
         if self.memory is not None and reading.memory is not None:
@@ -271,13 +282,14 @@ class LadderLM(nn.Module):
         assert reading.offered is not None
         assert reading.told is not None
         first, end, stride = reading.position, len(places), self.cfg.thought_stride
-        offered = reading.offered.append(*self.thoughts.offers(h, self._rotation(places[None, first:])))
+        rotation = self._rotation(places[None, first:], reading.sample)
+        offered = reading.offered.append(*self.thoughts.offers(h, rotation))
         found = [at for at in range(first, end) if (at + 1) % stride == 0 or (prompt_ends and at == end - 1)]
         told, number = reading.told, torch.zeros(1, end - first, dtype=torch.int64, device=h.device)
         if found:
             at = torch.tensor([found], device=h.device)
             rounds = reading.rounds or self._rounds
-            thought = self._think(offered, at, at, None, places, bank, rounds, first)
+            thought = self._think(offered, at, at, None, places, bank, rounds, reading.sample, first)
             told = torch.cat((told, thought.told), 1)
             number = torch.searchsorted(at, places[None, first:], right=True)
             reading.told = told[:, -1:]

@@ -126,11 +126,12 @@ def _carried(
     x: Tensor, sums: Tensor, signs: Tensor | None, B: Tensor, same: _Same | None, before: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return the state before each chunk, [B, c, H, P, N], and the one after the last."""
-    left, whole = (sums[:, :, -1:] - sums).exp(), sums[:, :, -1].exp()
+    rest, whole = sums[:, :, -1:] - sums, sums[:, :, -1].exp()
+    if same is not None:  # before exp: of another document's sum it may be infinite, and 0 x infinity is no number
+        rest, whole = rest.masked_fill(~same.with_end[..., None], float("-inf")), whole * same.chunks
+    left = rest.exp()
     if signs is not None:
         left, whole = left * signs[:, :, -1:] * signs, whole * signs[:, :, -1]
-    if same is not None:
-        left, whole = left * same.with_end[..., None], whole * same.chunks
     added = torch.einsum("bcsn,bcshp->bchpn", B, x * left[..., None])
     state = torch.zeros_like(added[:, 0]) if before is None else before
     states = []
@@ -153,7 +154,8 @@ def _longer(value: Tensor, pad: int) -> Tensor:
 def kernels(device: torch.device) -> Any:
     """Return `mamba_chunk_scan_combined` of `mamba_ssm` if it is there and agrees with the fallback on `device`.
 
-    None, and a line for who watches, where it is not or does not.
+    Both are compared, with their gradients, before its first use. None, and a line for who watches, where it is not
+    there or does not agree.
     """
     try:
         found = import_module("mamba_ssm.ops.triton.ssd_combined").mamba_chunk_scan_combined
@@ -180,14 +182,19 @@ def fused(
     return y, after
 
 
-@torch.no_grad()
+@torch.enable_grad()
 def _difference(kernel: Any, device: torch.device) -> float:
-    """Return the largest difference between kernel and fallback over a row of two documents, relative."""
+    """Return the largest difference of kernel and fallback, and of their gradients, relative, on two documents."""
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(2, 160, 2, 64, generator=draw).to(device)
     dt = torch.rand(2, 160, 2, generator=draw).to(device)
     A = -torch.tensor([0.5, 2.0], device=device)
     B, C = (torch.randn(2, 160, 64, generator=draw).to(device) for _ in range(2))
     documents = (torch.arange(160, device=device) >= 100).int().expand(2, -1)
-    theirs, ours = fused(kernel, x, dt, A, B, C, documents, None), scan(x, dt, A, B, C, documents=documents)
-    return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(theirs, ours, strict=True))
+    given = (x, dt, A, B, C)
+    for value in given:
+        value.requires_grad_()
+    pairs = []
+    for y, after in (fused(kernel, *given, documents, None), scan(*given, documents=documents)):
+        pairs.append([y, after, *torch.autograd.grad(y.square().mean(), given)])
+    return max(float((a - b).detach().abs().max() / b.detach().abs().max()) for a, b in zip(*pairs, strict=True))
