@@ -75,9 +75,10 @@ def results(run: RunFile, name: str = "all") -> dict[str, Any]:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_rung_that_is_killed_goes_on_bit_for_bit(tmp_path: Path, folder: Path, variant: str) -> None:
-    whole = run_of(tmp_path / "whole", variant, f"storage.data={folder}/data", "evaluate.every_steps=null")
+    scored = "evaluate.every_steps=4" if variant == "act" else "evaluate.every_steps=null"  # once is enough
+    whole = run_of(tmp_path / "whole", variant, f"storage.data={folder}/data", scored)
     train_alone(whole)
-    half = run_of(tmp_path / "half", variant, f"storage.data={folder}/data", "evaluate.every_steps=null")
+    half = run_of(tmp_path / "half", variant, f"storage.data={folder}/data", scored)
     train_alone(loads(dump(half), "half.yaml", ["train.steps=4"]))
     first = RunDirectory.of(loads(dump(half), "half.yaml", ["train.steps=4"]))
     target = RunDirectory.of(half)
