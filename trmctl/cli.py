@@ -39,7 +39,7 @@ SECTIONS = {
         "render": "Print the Kubernetes objects of a run.",
         "submit": "Hand a run to a cluster.",
         "sweep": "Train a run file at every point of a grid, and compare.",
-        "ladder": "Train every rung of an ablation ladder with the same budget, and write the answer.",
+        "ladder": "Train every rung of an ablation ladder, here or in a cluster, and write the answer.",
         "list": "List the runs in a cluster and in a store.",
         "status": "Show a run in a cluster on one screen.",
         "logs": "Print what a run in a cluster says.",

@@ -49,7 +49,7 @@ def command(
     \b
     Example:
       trmctl evaluate sudoku-4x4 --checkpoint best --sample 100
-      trmctl evaluate ladder-nano --suite algorithmic,longctx
+      trmctl evaluate ladder-nano/1f2e3d4c --suite algorithmic,longctx
     """
     from trmctl.runs import find
 

@@ -17,9 +17,9 @@ FAILED_EARLY = (2, 130, 143)
 
 @click.group("ladder")
 def command() -> None:
-    """Train every rung of an ablation ladder with the same budget, and write the answer.
+    """Train every rung of an ablation ladder, here or in a cluster, and write the answer.
 
-    Data, the order of rows, seeds and held-out items are the same, too.
+    All rungs read the same rows in the same order, and are asked the same held-out items.
 
     \b
     Example:
@@ -31,8 +31,20 @@ def rung_options(function: Any) -> Any:
     """Add what says which rungs."""
     options = [
         run_file_options,
-        click.option("--variants", default="all", show_default=True, metavar="A,B,…", help="Which rungs."),
-        click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="From the run file's on."),
+        click.option(
+            "--variants",
+            default="all",
+            show_default=True,
+            metavar="A,B,…",
+            help="all, or some of baseline, shared_loop, latent, act, ssm, ssm_mem, nano_absolute.",
+        ),
+        click.option(
+            "--seeds",
+            type=click.IntRange(1),
+            default=3,
+            show_default=True,
+            help="How many: the run file's, and those after it. Fewer than 3 give no verdict.",
+        ),
     ]
     for option in reversed(options):
         function = option(function)
@@ -118,6 +130,7 @@ def report(
 
 def chosen(config: str, overrides: Sequence[str], variants: str, seeds: int) -> list[tuple[str, int]]:
     """Return the rungs. SpecError: there is no such variant, or one of them makes no valid run file."""
+    from trmkit.errors import SpecError
     from trmkit.ladder import VARIANTS, rungs, settings, variants_of
     from trmkit.spec.load import load
 
@@ -129,7 +142,10 @@ def chosen(config: str, overrides: Sequence[str], variants: str, seeds: int) -> 
         talk(f"left out, for this run file cannot be of them: {', '.join(left)}")
     found = rungs(one, names, seeds)
     for rung in found:
-        load(config, [*overrides, *settings(rung)])
+        try:
+            load(config, [*overrides, *settings(rung)])
+        except SpecError as error:
+            raise SpecError(f"the rung {rung[0]} cannot be trained: {error.message}", next=error.next) from error
     return found
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write a file for each object here.")
 @click.option("--base", is_flag=True, help="Print what a namespace needs once: service accounts and roles.")
 @click.option("--runtime", is_flag=True, help="Print the ClusterTrainingRuntime of TrainJobs, once for a cluster.")
-@click.option("--templates", is_flag=True, help="Print the WorkflowTemplates of pipelines and sweeps.")
+@click.option("--templates", is_flag=True, help="Print the WorkflowTemplates of pipelines, sweeps and ladders.")
 def command(
     config: str,
     overrides: tuple[str, ...],

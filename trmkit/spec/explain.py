@@ -99,7 +99,9 @@ def plain_default(value: Any) -> Any:
     """Return a default as plain data; a section shows as an empty one, because its keys are explained on their own."""
     if isinstance(value, Section):
         return {}
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [one.model_dump(mode="json", exclude_none=True) if isinstance(one, Section) else one for one in value]
+    return value
 
 
 def explain(path: str) -> list[Page] | list[Key]:

@@ -85,7 +85,8 @@ class TrainSection(Section):
     take new rows only where one halted, so fewer passes over the data are made than this number."""
 
     tokens: PositiveInt | None = None
-    """Length of the training of a language model: tokens read in all, padding included. The last update ends it."""
+    """Length of the training of a language model: tokens read in all, padding included, rounded up to whole updates of
+    `batch_size` rows."""
 
     init_from: str | None = None
     """Start from the weights of another run (their average, if it has one): its run directory, for its last checkpoint,
@@ -162,8 +163,10 @@ class TrainSection(Section):
 
     @model_validator(mode="after")
     def _one_length(self) -> "TrainSection":
-        if sum(length is not None for length in (self.steps, self.epochs, self.tokens)) != 1:
-            raise ValueError("steps: give one of steps, epochs and tokens, and only one")
+        given = [name for name in ("steps", "tokens", "epochs") if getattr(self, name) is not None]
+        if len(given) != 1:
+            also = f"{given[0]} is given, too; " if given else ""
+            raise ValueError(f"{given[-1] if given else 'steps'}: {also}give one of steps, epochs and tokens")
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate: {self.accumulate} does not divide batch_size {self.batch_size}")
         return self
