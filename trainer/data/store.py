@@ -6,10 +6,11 @@ puzzle with all its augmentations). `puzzle_indices` [P + 1] are offsets into ro
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,13 @@ class Metadata:
     sets: tuple[str, ...]
 
 
+class Beside(Protocol):
+    """Something more that every row has, and that is kept elsewhere."""
+
+    def get(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Return it of `rows` [B], rows first; always of one type, and one shape behind the rows."""
+
+
 @dataclass(frozen=True)
 class Split:
     """One split. `inputs` and `labels` [N, L] are memory-mapped and of any integer type; the rest is in memory."""
@@ -51,6 +59,8 @@ class Split:
     puzzle_identifiers: Int32
     puzzle_indices: Int32
     group_indices: Int32
+    beside: Mapping[str, Beside] = field(default_factory=dict)
+    """What a batch has besides questions, answers and identifiers, by its name there."""
 
     def __len__(self) -> int:
         return int(self.inputs.shape[0])
@@ -204,7 +214,7 @@ def sync(folder: Path) -> None:
 
 def _read_metadata(path: Path) -> Metadata:
     found = read_json(path)
-    names = [field.name for field in fields(Metadata)]
+    names = [one.name for one in fields(Metadata)]
     if not isinstance(found, dict) or set(names) - set(found):
         _broken(path, f"does not hold {', '.join(names)}")
     counts = [found[name] for name in names if name not in ("ignore_label_id", "mean_puzzle_examples", "sets")]

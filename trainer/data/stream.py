@@ -109,10 +109,11 @@ class Rows:
 
     def get(self, rows: Tensor) -> Batch:
         """Return the batch of `rows` (int64 [B], on the device)."""
+        beside = self._split.beside
+        wanted = rows.cpu().numpy() if self._arrays is None or beside else np.empty(0, np.int64)
         if self._arrays is not None:
             inputs, labels = (array[rows] for array in self._arrays)
         else:
-            wanted = rows.cpu().numpy()
             inputs, labels = (
                 _tensor(array[wanted], self._device) for array in (self._split.inputs, self._split.labels)
             )
@@ -120,7 +121,8 @@ class Rows:
         ignored = self._split.metadata.ignore_label_id
         if ignored is not None:
             labels = torch.where(labels == ignored, IGNORED_LABEL, labels)
-        return {"inputs": inputs.int(), "labels": labels, "puzzle_identifiers": self._identifiers[rows]}
+        batch = {"inputs": inputs.int(), "labels": labels, "puzzle_identifiers": self._identifiers[rows]}
+        return batch | {name: torch.from_numpy(one.get(wanted)).to(self._device) for name, one in beside.items()}
 
 
 def fits_on_device(split: Split, device: torch.device, choice: str) -> bool:

@@ -11,6 +11,8 @@ from trmkit.spec.model import ModelSection
 
 FAMILIES = {
     "trm": "trainer.models.trm:build",
+    "hybrid": "trainer.models.hybrid:build",
+    "deep_recursion": "trainer.models.deep_recursion:build",
     "ladder": "trainer.models.ladder:build",
 }
 

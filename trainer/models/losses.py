@@ -35,3 +35,12 @@ def cell_loss(logits: Tensor, labels: Tensor, kind: str, dtype: torch.dtype) -> 
     target = torch.where(labelled, labels, 0).long()
     per_cell = -log_p.gather(-1, target.unsqueeze(-1)).squeeze(-1)
     return torch.where(labelled, per_cell, 0).sum(-1) / labelled.sum(-1).clamp(min=1)
+
+
+def certainty(logits: Tensor) -> Tensor:
+    """Return float32 [B]: the logit of the mean probability (geometric) of the cells predicted by `logits` [B, L, V].
+
+    What a model without a q-head has to say of how sure it is.
+    """
+    mean = F.log_softmax(logits.float(), dim=-1).amax(-1).mean(-1).clamp(max=-1e-6)
+    return mean - torch.log(-torch.expm1(mean))

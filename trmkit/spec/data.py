@@ -1,7 +1,7 @@
 """The `data` section: which puzzles, and how they are made into arrays. One class per `source`."""
 
 from itertools import combinations
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -122,6 +122,8 @@ class MazeGeneratedData(Section):
 class ArcData(Section):
     """ARC-AGI tasks. Demonstration pairs are trained on; the test pairs of the collection in `test` are held out."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"layout", "permute_black"})
+
     source: Literal["arc"]
     """Where the puzzles come from."""
 
@@ -133,11 +135,19 @@ class ArcData(Section):
     test: str = "arc1/evaluation"
     """The collection whose test pairs are held out, one of `collections`. Those of the others are trained on."""
 
-    canvas: Annotated[int, Field(ge=2, le=30)] = 30
+    canvas: Annotated[int, Field(ge=2, le=64)] = 30
     """Side of the square every grid is put on. Tasks with a larger grid are left out, and counted in the manifest."""
 
+    layout: Literal["edges", "corners"] = "edges"
+    """How a grid's size is shown on its canvas: by a token along its lower and right edge, as TRM has it, with empty
+    cells left out of loss and scores; or by one at two corners outside of it, which takes two cells of the canvas, with
+    every cell of the canvas counting."""
+
+    permute_black: bool = False
+    """Let variants exchange all ten colours, black too; as a rule it stays, for it means "nothing here"."""
+
     num_aug: NonNegativeInt = 1000
-    """Distinct variants of each task: 8 rotations and reflections x permutations of the nine colours."""
+    """Distinct variants of each task: 8 rotations and reflections x permutations of the nine colours, or of all ten."""
 
     translate: bool = True
     """Shift training pairs to a random place on the canvas."""
@@ -152,7 +162,16 @@ class ArcData(Section):
     def _test_is_a_collection(self) -> "ArcData":
         if self.test not in self.collections:
             raise ValueError(f"test: {self.test!r} is not one of collections {list(self.collections)}")
+        if self.largest < 1:
+            raise ValueError(
+                f"canvas: the markers of corners leave no room for a grid on {self.canvas} x {self.canvas}"
+            )
         return self
+
+    @property
+    def largest(self) -> int:
+        """Side of the largest grid that has room."""
+        return self.canvas if self.layout == "edges" else self.canvas - 2
 
 
 class FolderData(Section):

@@ -20,6 +20,8 @@ class LadderModel(Section):
     """
 
     puzzle_emb_ndim: ClassVar[int] = 0
+    text_width: ClassVar[int | None] = None
+    text_vectors: ClassVar[int] = 0
     needs_float64: ClassVar[bool] = False
 
     family: Literal["ladder"]

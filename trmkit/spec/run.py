@@ -9,6 +9,7 @@ from trmkit.spec.cluster import ClusterSection
 from trmkit.spec.curriculum import CurriculumData
 from trmkit.spec.data import DataSection
 from trmkit.spec.evaluate import EvaluateSection
+from trmkit.spec.features import FeaturesSection
 from trmkit.spec.ladder import LadderModel
 from trmkit.spec.model import ModelSection
 from trmkit.spec.storage import StorageSection
@@ -26,6 +27,9 @@ class RunFile(Section):
 
     data: DataSection
     """Which puzzles, and how they are made into arrays."""
+
+    features: FeaturesSection | None = None
+    """How the text of each task is read, of a model that is conditioned on it; null: no text is read."""
 
     train: TrainSection
     """How the model is trained."""
@@ -57,6 +61,29 @@ class RunFile(Section):
             raise ValueError(f"train.tokens: {data.source} has puzzles, not tokens; give train.steps or train.epochs")
         if self.train.epochs is not None and isinstance(data, CurriculumData):
             raise ValueError("train.epochs: generated rows have no epochs; give train.tokens or train.steps")
+        return self
+
+    @model_validator(mode="after")
+    def _text_is_read(self) -> "RunFile":
+        model, features = self.model, self.features
+        if features is None:
+            if model.text_width is not None:
+                raise ValueError("features: the model is conditioned on text; say who reads it, as {reader: hash}")
+            return self
+        if model.text_width is None:
+            raise ValueError(f"features: {model.title} is not conditioned on text; leave the section out")
+        if self.data.source not in ("arc", "folder", "mixed"):
+            raise ValueError(f"features: only ARC tasks have a text, {self.data.source} has none")
+        if model.text_width != features.width:
+            raise ValueError(
+                f"features.width: vectors of {features.width} numbers do not fit model.text_hidden_size"
+                f" {model.text_width}; make them equal"
+            )
+        if model.text_vectors != features.vectors:
+            raise ValueError(
+                f"features.pooling: {features.pooling} keeps {features.vectors} of each text, model.text_vectors is"
+                f" {model.text_vectors}; make them equal"
+            )
         return self
 
     @model_validator(mode="after")

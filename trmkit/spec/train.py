@@ -1,6 +1,6 @@
 """The `train` section: batch, optimizer, schedule, precision of the loop, checkpoints and logging."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -77,6 +77,9 @@ class Freeze(Section):
 class TrainSection(Section):
     """How the model is trained."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"tokens", "ema_warmup"})
+    silent: ClassVar[frozenset[str]] = frozenset({"parallel", "data_workers"})
+
     steps: PositiveInt | None = None
     """Updates in all. Give one of `steps`, `epochs` and `tokens`."""
 
@@ -131,6 +134,9 @@ class TrainSection(Section):
 
     ema: Fraction = 0.999
     """Decay of the moving average of the weights that is evaluated and exported; 0 switches it off."""
+
+    ema_warmup: bool = False
+    """Let the average follow more closely at first: its decay after n updates is at most `(1 + n) / (10 + n)`."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes CUDA, then MPS, then the CPU."""

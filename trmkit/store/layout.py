@@ -34,13 +34,11 @@ SUMMARY = "run.json"
 def run_id(run: RunFile) -> str:
     """Name the experiment by its content: the same model, data, training and seed give the same 8 hex digits.
 
-    How often training saves and logs, what each process holds and who makes its rows does not change what is trained,
-    so it does not change the name. Nor does a length in tokens that is not given: names are as they were before there
-    was one.
+    How often training saves and logs does not change what is trained, so it does not change the name.
     """
     training = run.train.model_copy(update={"checkpoint": Checkpoints(), "log": Logging()})
-    silent = {"parallel", "data_workers"} | ({"tokens"} if run.train.tokens is None else set())
-    return section_hash(run.model, run.data, training, version=run.seed, without=silent)[:8]
+    read = [run.features] if run.features is not None else []
+    return section_hash(run.model, run.data, training, *read, version=run.seed)[:8]
 
 
 def store_key(run: RunFile, directory: "RunDirectory") -> str:

@@ -1,0 +1,151 @@
+"""Adaptive computation time: rows that halted take new data at the next step, the others think on.
+
+What thinks is a network of the model's own (`inner`); here is which rows it works on, when they halt, and the loss.
+Legend: `B` rows, `L` cells, `T` tokens, `D` width, `V` kinds of tokens.
+"""
+
+from typing import ClassVar, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.models.base import IGNORED_LABEL, Batch, Carry, Draws, Step
+from trainer.models.halting import bootstrapped_target, finished
+from trainer.models.losses import cell_loss, certainty
+from trainer.models.recursion import States
+from trmkit.spec.model import RecursiveCore
+
+
+class Inner(Protocol):
+    """A network of which one call is all the recursion of one supervision step."""
+
+    state_names: tuple[str, ...]
+
+    def initial_states(self, rows: int) -> States:
+        """Return the states a new row starts from, each [B, T, D]."""
+
+
+class ActModel(nn.Module):
+    """A recursive network with adaptive computation time."""
+
+    calls_per_update = 1
+    data: ClassVar[tuple[str, ...]] = ("inputs", "labels", "puzzle_identifiers")
+    """What a batch has, and a row keeps while it is worked on."""
+    inner: Inner
+
+    def __init__(self, cfg: RecursiveCore, cells: int) -> None:
+        """Begin a model for puzzles of `cells` cells; who inherits sets `inner`."""
+        super().__init__()
+        self.cfg, self._cells = cfg, cells
+        self.max_steps = cfg.halt_max_steps
+
+    @property
+    def latent_names(self) -> tuple[str, ...]:
+        """The states in the carry that noise may be added to."""
+        return self.inner.state_names
+
+    def think(self, states: States, row: Batch) -> tuple[States, Tensor, Tensor | None]:
+        """Return new states (detached), logits [B, L, V], and q values float32 [B, 2] (halt, continue) or None."""
+        raise TypeError(f"{type(self).__name__} does not say how it thinks")
+
+    def trained(self, labels: Tensor) -> Tensor:
+        """Return the labels [B, L] that the loss is of; scores are always of all."""
+        return labels
+
+    def blank_batch(self, rows: int, device: torch.device) -> Batch:
+        """Return a batch of `rows` empty puzzles."""
+        grid = torch.zeros(rows, self._cells, dtype=torch.int32, device=device)
+        return {
+            "inputs": grid,
+            "labels": grid,
+            "puzzle_identifiers": torch.zeros(rows, dtype=torch.int32, device=device),
+        }
+
+    def initial_carry(self, batch: Batch) -> Carry:
+        """Return a carry in which every row is halted, so that the first step takes all of `batch`."""
+        rows, device = batch["inputs"].shape[0], batch["inputs"].device
+        carry = {
+            name: state.clone()
+            for name, state in zip(self.inner.state_names, self.inner.initial_states(rows), strict=True)
+        }
+        carry["steps"] = torch.zeros(rows, dtype=torch.int32, device=device)
+        carry["halted"] = torch.ones(rows, dtype=torch.bool, device=device)
+        return carry | {name: torch.zeros_like(batch[name]) for name in self.data}
+
+    def begin(self, batch: Batch) -> Carry:
+        """Return a carry in which every row of `batch` is about to take its first step."""
+        carry = self.initial_carry(batch)
+        return self._refill(carry, batch) | {"halted": torch.zeros_like(carry["halted"])}
+
+    def forward(self, carry: Carry | None, batch: Batch, draws: Draws | None = None) -> Step:
+        """Work one supervision step on every row.
+
+        In training mode rows halt by the q-head; in evaluation mode only after `halt_max_steps`.
+        """
+        carry = self._refill(self.initial_carry(batch) if carry is None else carry, batch)
+        states = tuple(carry[name] for name in self.inner.state_names)
+        states, logits, q = self.think(states, carry)
+        steps = carry["steps"] + 1
+        last = steps >= self.max_steps
+        halted, target = last, None
+        if self.training and q is not None:
+            q_continue = None if self.cfg.no_ACT_continue else q[:, 1].detach()
+            halted = finished(
+                q[:, 0].detach(), q_continue, steps,
+                max_steps=self.max_steps, exploration=self.cfg.halt_exploration_prob, draws=draws,
+            )  # fmt: skip
+            if not self.cfg.no_ACT_continue:
+                target = self._value_of_going_on(states, carry, last)
+        new = dict(zip(self.inner.state_names, states, strict=True)) | {"steps": steps, "halted": halted}
+        new |= {name: carry[name] for name in self.data}
+        return self._score(logits, q, target, new)
+
+    def _refill(self, carry: Carry, batch: Batch) -> Carry:
+        halted = carry["halted"]
+        fresh = dict(zip(self.inner.state_names, self.inner.initial_states(len(halted)), strict=True))
+        fresh |= {"steps": torch.zeros_like(carry["steps"])} | {name: batch[name] for name in self.data}
+        return {name: torch.where(_rows(halted, new), new, carry[name]) for name, new in fresh.items()}
+
+    @torch.no_grad()
+    def _value_of_going_on(self, states: States, carry: Carry, last: Tensor) -> Tensor:
+        _, _, q = self.think(states, carry)
+        assert q is not None
+        return bootstrapped_target(last, q[:, 0], q[:, 1])
+
+    def _score(self, logits: Tensor, q: Tensor | None, target: Tensor | None, carry: Carry) -> Step:
+        labels = carry["labels"]
+        labelled = labels != IGNORED_LABEL
+        preds = logits.detach().argmax(-1)
+        right = (preds == labels) & labelled
+        correct = right.sum(-1) == labelled.sum(-1)
+        lm_loss = cell_loss(logits, self.trained(labels), self.cfg.loss, _loss_dtype(self.cfg)).sum()
+        losses, outputs = {"lm_loss": lm_loss}, {"logits": logits.detach(), "preds": preds}
+        if q is None:
+            outputs["q_halt"] = certainty(outputs["logits"])
+        else:
+            outputs |= {"q_halt": q[:, 0].detach(), "q_continue": q[:, 1].detach()}
+            losses["q_halt_loss"] = F.binary_cross_entropy_with_logits(q[:, 0], correct.float(), reduction="sum")
+        if q is not None and target is not None:
+            losses["q_continue_loss"] = F.binary_cross_entropy_with_logits(q[:, 1], target, reduction="sum")
+        loss = lm_loss + 0.5 * sum(value for name, value in losses.items() if name != "lm_loss")
+        final = carry["halted"] & labelled.any(-1)
+        per_row = {
+            "count": final,
+            "accuracy": right.sum(-1).float() / labelled.sum(-1).clamp(min=1),
+            "exact_accuracy": correct,
+            "steps": carry["steps"],
+        }
+        if q is not None:
+            per_row["q_halt_accuracy"] = (outputs["q_halt"] >= 0) == correct
+        metrics = {name: torch.where(final, value, 0).sum() for name, value in per_row.items()}
+        metrics |= {name: value.detach() for name, value in losses.items()}
+        return Step(loss, carry, outputs, metrics)
+
+
+def _rows(mask: Tensor, like: Tensor) -> Tensor:
+    return mask.view(-1, *(1,) * (like.dim() - 1))
+
+
+def _loss_dtype(cfg: RecursiveCore) -> torch.dtype:
+    return torch.float64 if cfg.loss == "stablemax" and cfg.loss_dtype == "float64" else torch.float32
