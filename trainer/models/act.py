@@ -4,7 +4,7 @@ What thinks is a network of the model's own (`inner`); here is which rows it wor
 Legend: `B` rows, `L` cells, `T` tokens, `D` width, `V` kinds of tokens.
 """
 
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ class ActModel(nn.Module):
     """A recursive network with adaptive computation time."""
 
     calls_per_update = 1
-    data: ClassVar[tuple[str, ...]] = ("inputs", "labels", "puzzle_identifiers")
+    data: tuple[str, ...] = ("inputs", "labels", "puzzle_identifiers")
     """What a batch has, and a row keeps while it is worked on."""
     inner: Inner
 
