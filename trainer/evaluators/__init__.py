@@ -77,7 +77,10 @@ class Evaluator(Protocol):
 
 @runtime_checkable
 class Voting(Evaluator, Protocol):
-    """An evaluator whose answers are voted on, so that several checkpoints can vote together."""
+    """An evaluator whose answers are voted on, so that several checkpoints, or runs, can vote together."""
+
+    def asked(self) -> Any:
+        """Return what was asked, in its order: equal of two evaluators whose answers can be counted together."""
 
     def together(self, rounds: list[Any]) -> dict[str, Any]:
         """Return the scores of all ballots of `rounds` (what `merged` returned for each) in one count."""

@@ -143,8 +143,12 @@ class ArcVote:
             summary=", ".join(f"pass@{k} {share:.4f}" for k, share in voting["pass_at"].items()),
         )
 
+    def asked(self) -> Any:
+        """Return the tasks in their order, with their pairs."""
+        return self.tasks, self._puzzles
+
     def together(self, rounds: list[Ballots]) -> dict[str, Any]:
-        """Return pass@k of the ballots of several checkpoints, the oldest checkpoint's first."""
+        """Return pass@k of the ballots of several checkpoints, the oldest checkpoint's first, or of several runs."""
         ballots = joined(rounds)
         return {"ballots": len(ballots.votes), **self.passed(ranked(ballots, len(self._questions)))}
 
