@@ -33,13 +33,14 @@ def vote_together(runs: Sequence[tuple[RunFile, RunDirectory]], world: World, wh
             rounds.append(ballots)
             alone.append({"run": name, "step": found.step, **first.together([ballots])})
     assert first is not None
-    result = {"runs": alone, "together": first.together(rounds)}
+    votes = first.together(rounds)
+    result = {"runs": alone, "together": votes}
     if world.first:
         target = runs[0][1].ensemble
         write_whole(target, json.dumps(result, indent=1))
         for one in alone:
             say(f"{one['run']} alone: {by_k(one['pass_at'])}")
-        say(f"together: {by_k(result['together']['pass_at'])}; {target}")
+        say(f"together: {by_k(votes['pass_at'])}; {target}")
     return result
 
 

@@ -24,7 +24,8 @@ RUN_FILES = (
     "run.yaml", "environment.json", "metrics.jsonl", "data.json", "identifiers.json", "tokens.json", "tokenizer.json",
     "started_from.json", "eval.json", "eval-partial.json", "results_algorithmic.json", "results_longctx.json",
     "results_ppl.json", "results_depth.json", "results_self_test.json", "results_all.json", "metrics.json",
-    "ensemble.json", "summary.json", "loss.png", "accuracy.png", "submission.json", "submission-partial.json", "report.html",
+    "ensemble.json", "summary.json", "loss.png", "accuracy.png", "submission.json", "submission-partial.json",
+    "report.html",
 )  # fmt: skip
 """Files of a run that are published as they change, besides its checkpoints."""
 SUMMARY = "run.json"
