@@ -138,6 +138,7 @@ def parser() -> argparse.ArgumentParser:
         if name == "describe":
             command.add_argument("--gpu", help="estimate the time on this GPU, by name")
             command.add_argument("--rate", type=float, help="estimate the time from this many rows per second")
+            command.add_argument("--memory", action="store_true", help="show the memory of every stage alone")
     return top
 
 
@@ -343,7 +344,7 @@ def describe(options: argparse.Namespace) -> int:
     from trainer.describe import describe_run
 
     run, _ = open_run(options)
-    print(describe_run(run, options.output, gpu=options.gpu, rate=options.rate))
+    print(describe_run(run, options.output, gpu=options.gpu, rate=options.rate, memory=options.memory))
     return 0
 
 

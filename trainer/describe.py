@@ -16,12 +16,14 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 from trainer.data.expect import expected
+from trainer.data.store import Metadata
 from trainer.flops import PEAK_TFLOPS, operations
 from trainer.metrics import read_lines
 from trainer.models import TrainableModel
 from trainer.models import build as build_model
 from trainer.models.base import Batch, SparseEmbedding
 from trainer.models.prepare import prepare
+from trainer.reader_memory import reader_memory
 from trainer.state import total_steps
 from trmkit.errors import SpecError
 from trmkit.spec.curriculum import CurriculumData
@@ -33,9 +35,14 @@ UTILISATION = 0.3
 """Part of the peak that training of so small a model is assumed to reach. Published runs: 0.05 to 0.4."""
 
 
-def describe_run(run: RunFile, output: str, *, gpu: str | None = None, rate: float | None = None) -> str:
-    """Return the description of `run` as text, `output` being `table` or `json`."""
+def describe_run(
+    run: RunFile, output: str, *, gpu: str | None = None, rate: float | None = None, memory: bool = False
+) -> str:
+    """Return the description of `run` as text, `output` being `table` or `json`; of its `memory` alone if asked."""
     found = description(run, gpu=gpu, rate=rate)
+    if memory:
+        budget = memory_by_stage(run, found["memory"])
+        return json.dumps(budget, indent=2) if output == "json" else "\n".join(_budget(found["name"], budget))
     text = isinstance(run.data, CurriculumData)
     return json.dumps(found, indent=2) if output == "json" else _table(found, text=text)
 
@@ -43,20 +50,10 @@ def describe_run(run: RunFile, output: str, *, gpu: str | None = None, rate: flo
 def description(run: RunFile, *, gpu: str | None = None, rate: float | None = None) -> dict[str, Any]:
     """Return the description of `run`: counts, FLOPs, and bytes per process. SpecError: an unknown GPU."""
     data, rows, built = expected(run.data, Path(run.storage.data))
-    with torch.device("meta"):
-        model = build_model(run.model, data.vocab_size, data.seq_len, data.num_puzzle_identifiers)
-    prepare(model, run.train.model_copy(update={"compile": False}))
-    processes = max(1, run.cluster.nodes * max(1, run.cluster.gpus_per_node))
-    share = max(1, run.train.batch_size // processes)
-    traced = _trace(model)
-    parameters = _parameters(model)
-    updates = total_steps(run, data)
-    per_update = traced["flops"] * run.train.batch_size * model.calls_per_update
-    memory = _memory(run, parameters, traced, share)
-    checkpoint = 4 * (parameters["total"] + parameters["trainable"] * (3 if run.train.ema else 2))
-    checkpoint += traced["carry"] * run.train.batch_size
-    text = isinstance(run.data, CurriculumData)
-    dataset = 0 if text else rows * data.seq_len * 2
+    found = costs(run, data)
+    dataset = 0 if isinstance(run.data, CurriculumData) else rows * data.seq_len * 2
+    checkpoint = found.pop("checkpoint")
+    per_update, updates, processes = found["flops"]["per_update"], total_steps(run, data), found["processes"]
     return {
         "name": run.name,
         "family": run.model.family,
@@ -69,18 +66,62 @@ def description(run: RunFile, *, gpu: str | None = None, rate: float | None = No
             "vocabulary": data.vocab_size,
             "identifiers": data.num_puzzle_identifiers,
         },
+        **found,
+        "disk": {"dataset": dataset, "checkpoint": checkpoint, "run": checkpoint * (run.train.checkpoint.keep + 1)},
+        "time": _time(run, per_update, updates, processes, gpu, rate),
+    }
+
+
+def costs(run: RunFile, data: Metadata) -> dict[str, Any]:
+    """Return what training of `run` on `data` takes: `parameters`, `flops`, `processes`, `memory`, and `checkpoint`.
+
+    The last two are in bytes, memory per process.
+    """
+    with torch.device("meta"):
+        model = build_model(run.model, data.vocab_size, data.seq_len, data.num_puzzle_identifiers)
+    prepare(model, run.train.model_copy(update={"compile": False}))
+    processes = max(1, run.cluster.nodes * max(1, run.cluster.gpus_per_node))
+    traced, parameters = _trace(model), _parameters(model)
+    per_update = traced["flops"] * run.train.batch_size * model.calls_per_update
+    memory = _memory(run, parameters, traced, max(1, run.train.batch_size // processes))
+    checkpoint = 4 * (parameters["total"] + parameters["trainable"] * (3 if run.train.ema else 2))
+    return {
         "parameters": parameters,
         "flops": {
             "per_sample": traced["flops"],
             "per_token": traced["flops"] / data.seq_len,
             "per_update": per_update,
-            "training": per_update * updates,
+            "training": per_update * total_steps(run, data),
         },
         "processes": processes,
         "memory": memory | {"total": sum(memory.values())},
-        "disk": {"dataset": dataset, "checkpoint": checkpoint, "run": checkpoint * (run.train.checkpoint.keep + 1)},
-        "time": _time(run, per_update, updates, processes, gpu, rate),
+        "checkpoint": checkpoint + traced["carry"] * run.train.batch_size,
     }
+
+
+def memory_by_stage(run: RunFile, training: dict[str, int]) -> dict[str, dict[str, int] | None]:
+    """Return the bytes each stage takes on a device, by what they are for; None: the reader's sizes are not known.
+
+    `train` holds the reader only where it reads as it trains; what it would take then is `online`, in any case.
+    """
+    train = {name: value for name, value in training.items() if name != "total"}
+    if run.features is None:
+        return {"train": train}
+    reader = reader_memory(run.features)
+    online = None if reader is None else reader | train
+    return {"features": reader, "train": online if run.features.online else train, "online": online}
+
+
+def _budget(name: str, budget: dict[str, dict[str, int] | None]) -> list[str]:
+    lines = [f"{name}: memory of each process"]
+    for stage, parts in budget.items():
+        lines.append(f"  {STAGE_WORDS[stage]}")
+        if parts is None:
+            lines.append("    the reader's sizes are not known here; give features.reader a folder that has it")
+            continue
+        lines += [f"    {size(value):>15}  {part.replace('_', ' ')}" for part, value in parts.items()]
+        lines.append(f"    {size(sum(parts.values())):>15}  in all")
+    return lines
 
 
 def _parameters(model: TrainableModel) -> dict[str, int]:
@@ -104,6 +145,13 @@ def _trace(model: TrainableModel) -> dict[str, int]:
         "activations_fixed": max(0, 2 * one - two),
         "carry": sum(value.nbytes for value in carry.values()),
     }
+
+
+STAGE_WORDS = {
+    "features": "features: the reader, once for each prompt",
+    "train": "train, as the run file has it",
+    "online": "reader and training on one device (features.online: true)",
+}
 
 
 class _FusedAttention(TorchFunctionMode):

@@ -86,10 +86,14 @@ def find_known(path: Path, which: str = "last") -> Known:
             f"{path}: there is no {RUN_FILE} in {directory.root}, so the model is not known",
             next="keep a checkpoint where its run has it: RUN/checkpoints/step_…, beside RUN/run.yaml",
         )
-    return Known(load(directory.run_file), directory, found, *_read_notes(directory))
+    return Known(load(directory.run_file), directory, found, *read_notes(directory))
 
 
-def _read_notes(directory: RunDirectory) -> tuple[Grid, Metadata, list[str]]:
+def read_notes(directory: RunDirectory) -> tuple[Grid, Metadata, list[str]]:
+    """Return what `write_notes` left: how rows are drawn, their sizes, and names of the puzzles.
+
+    CheckpointError: not all of it is there.
+    """
     try:
         content: Any = json.loads(directory.data_manifest.read_bytes())
         dataset = content["dataset"]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from trmctl.times import duration
+
 if TYPE_CHECKING:
     from trmctl.cluster import Cluster, Opener
     from trmctl.profiles import Profile
@@ -33,6 +35,26 @@ def output_option(*formats: str) -> Callable[[F], F]:
     return click.option(
         "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="How to print."
     )
+
+
+def workflow_options(function: F) -> F:
+    """Add how a workflow of many runs is handed in: `parallel`, `yes`, `dry_run`, `if_exists`, `follow`, `timeout`."""
+    for option in reversed(
+        (
+            click.option(
+                "--parallel", type=click.IntRange(1), default=4, show_default=True, help="Runs at the same time."
+            ),
+            click.option("-y", "--yes", is_flag=True, help="Do not ask; off a terminal nothing is asked anyway."),
+            click.option("--dry-run", type=click.Choice(["client", "server"]), help="Change nothing."),
+            click.option(
+                "--if-exists", type=click.Choice(["adopt", "fail", "replace"]), default="adopt", show_default=True
+            ),
+            click.option("--follow", is_flag=True, help="Follow it to its end; the exit code says how it ended."),
+            click.option("--timeout", type=duration, metavar="DURATION", help="Wait no longer; the runs go on."),
+        )
+    ):
+        function = option(function)
+    return function
 
 
 runs_option = click.option(

@@ -15,6 +15,9 @@ from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.store.local import sha256
 
+TASKS = ("apple", "banana", "cherry", "damson")
+"""Names of the tasks of the fixture `arc_run`."""
+
 SMALL_RUN = """
 name: small
 model: {family: trm, hidden_size: 16, num_heads: 2, H_cycles: 2, L_cycles: 1, halt_max_steps: 3,

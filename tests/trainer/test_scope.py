@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.helpers import change, train_alone
+from tests.trainer.helpers import TASKS, change, train_alone
 from trainer import data
 from trainer.data.manifest import grid_of
 from trainer.data.store import Split, read_identifiers, read_split
@@ -18,36 +18,8 @@ from trainer.dist import World
 from trainer.evaluate import evaluate
 from trainer.scope import Part, choose, groups_of
 from trmkit.errors import CheckpointError, SpecError
-from trmkit.spec.load import dump, loads
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
-
-TASKS = ("apple", "banana", "cherry", "damson")
-
-
-@pytest.fixture(scope="session")
-def arc_run(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> RunFile:
-    """Return a run on four small made-up tasks with three variants each, trained for a few updates."""
-    folder = tmp_path_factory.mktemp("tasks")
-    for number, name in enumerate(TASKS):
-        pairs = [
-            {"input": [[number, k], [k, 3]], "output": [[k, number]]} for k in range(4 + number % 2)
-        ]  # two test inputs for every second task
-        (folder / f"{name}.json").write_text(json.dumps({"train": pairs[:3], "test": pairs[3:]}))
-    text = f"""
-name: small
-model: {{family: trm, hidden_size: 16, num_heads: 2, H_cycles: 1, L_cycles: 1, halt_max_steps: 2,
-        puzzle_emb_ndim: 16, puzzle_emb_len: 1, forward_dtype: float32}}
-data: {{source: arc, collections: ["{folder}"], test: "{folder}", canvas: 3, num_aug: 3}}
-train: {{steps: 9, batch_size: 8, warmup_steps: 2, lr: 1e-2, threads: 1, device: cpu,
-        checkpoint: {{every_steps: 3, every_minutes: null, keep: 3}}, log: {{every_steps: 3}}}}
-evaluate: {{examples: 3, fit_sample: 4, pass_ks: [1, 2, 100]}}
-storage: {{path: "{tmp_path_factory.mktemp("runs")}", data: "{data_root}"}}
-"""
-    run = loads(text, "arc.yaml")
-    train_alone(run)
-    RunDirectory.of(run).run_file.write_text(dump(run))
-    return run
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from trainer.models.base import Batch, Carry, Draws, Step
 from trainer.models.layers import Embedding, Linear
 from trainer.models.sight import KeysValues, Sight, attend
-from trainer.models.text_step import Pondered, blank_text, positions_within, text_step
+from trainer.models.text_step import PackedText, Pondered, positions_within, text_step
 from trmkit.spec.ladder import LadderModel
 
 SIZES = {"pico": (64, 2, 4), "nano": (512, 6, 8)}
@@ -75,12 +75,9 @@ class Reading:
             layer.keep(rows)
 
 
-class AbsoluteLM(nn.Module):
+class AbsoluteLM(PackedText):
     """The control."""
 
-    calls_per_update = 1
-    max_steps = 1
-    latent_names: tuple[str, ...] = ()
     rounds: int | None = None
 
     def __init__(self, cfg: LadderModel, vocab: int, cells: int) -> None:
@@ -98,18 +95,6 @@ class AbsoluteLM(nn.Module):
     def undecayed(self) -> set[str]:
         """Return the names of the parameters that weight decay is not for."""
         return {name for name, p in self.named_parameters() if p.dim() < 2 or name.endswith("embedding_weight")}
-
-    def blank_batch(self, rows: int, device: torch.device) -> Batch:
-        """Return a batch of `rows` rows that hold nothing."""
-        return blank_text(rows, self._cells, device)
-
-    def initial_carry(self, batch: Batch) -> Carry | None:
-        """Return None: no row is worked on twice."""
-        return None
-
-    def begin(self, batch: Batch) -> Carry | None:
-        """Return None: no row is worked on twice."""
-        return None
 
     def forward(self, carry: Carry | None, batch: Batch, draws: Draws | None = None) -> Step:
         """Work a step on packed rows; positions count within the document."""

@@ -84,7 +84,7 @@ class HybridTRM_Inner(RecursiveNetwork):  # noqa: N801 - the name its first desc
         """Return what is injected at every step, [B, T, D]: vectors of puzzle and text in front, then the cells."""
         x: Tensor = self.grid_embed(row["inputs"], self.dtype)
         front = [self.puzzle_prefix(row["puzzle_identifiers"])]
-        text, seen, vector = self._read(row["text"]) if "text" in row else (x, x, x)
+        text, seen, vector = self.read(row["text"]) if "text" in row else (x, x, x)
         if self.text_prefix is not None:
             front.append(self.text_prefix(vector))
         x = torch.cat([*(part for part in front if part is not None), x], dim=1)
@@ -95,7 +95,7 @@ class HybridTRM_Inner(RecursiveNetwork):  # noqa: N801 - the name its first desc
             added = added + self.text_xattn(x, text, seen)
         return self.injected(added)
 
-    def _read(self, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def read(self, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return `text` [B, S, F] at unit scale, which of its vectors are there [B, S], and one for all [B, F]."""
         wide = text.float()
         seen = wide.abs().sum(-1) > 0

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from trainer.models.base import IGNORED_LABEL, Batch, Step
+from trainer.models.base import IGNORED_LABEL, Batch, Carry, Step
 
 
 class Pondered(NamedTuple):
@@ -61,13 +61,29 @@ def positions_within(documents: Tensor) -> Tensor:
     return places - torch.cummax(torch.where(begins, places, 0), dim=1).values
 
 
-def blank_text(rows: int, cells: int, device: torch.device) -> Batch:
-    """Return a batch of `rows` rows of one empty document each."""
-    grid = torch.zeros(rows, cells, dtype=torch.int32, device=device)
-    return {
-        "inputs": grid,
-        "labels": grid,
-        "documents": grid,
-        "prompt_ends": torch.zeros(rows, cells, dtype=torch.bool, device=device),
-        "label_weight": torch.ones(rows, device=device),
-    }
+class PackedText(nn.Module):
+    """What language models share whose rows are packed documents, each row worked on once."""
+
+    calls_per_update = 1
+    max_steps = 1
+    latent_names: tuple[str, ...] = ()
+    _cells: int
+
+    def blank_batch(self, rows: int, device: torch.device) -> Batch:
+        """Return a batch of `rows` rows of one empty document each."""
+        grid = torch.zeros(rows, self._cells, dtype=torch.int32, device=device)
+        return {
+            "inputs": grid,
+            "labels": grid,
+            "documents": grid,
+            "prompt_ends": torch.zeros(rows, self._cells, dtype=torch.bool, device=device),
+            "label_weight": torch.ones(rows, device=device),
+        }
+
+    def initial_carry(self, batch: Batch) -> Carry | None:
+        """Return None: no row is worked on twice."""
+        return None
+
+    def begin(self, batch: Batch) -> Carry | None:
+        """Return None: no row is worked on twice."""
+        return None

@@ -1,25 +1,42 @@
-"""Runs side by side: what differs in their files, and what came of it."""
+"""Runs side by side: what each costs, what came of it, and what differs in their files."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from trainer.known import read_notes
 from trainer.metrics import read_lines
 from trainer.report.curves import Line, chart
+from trainer.report.gallery import same_tasks
 from trainer.report.page import duration, read_evaluation, templates
-from trmkit.errors import DataError
+from trmkit.errors import CheckpointError, DataError
 from trmkit.spec.load import load
+from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.store.local import write_whole
+from trmkit.words import size
+
+UNKNOWN = "–"
 
 RESULTS = {
     "test exact": ("test", "exact_accuracy"),
     "test cells": ("test", "accuracy"),
+    "test pass@1": ("test", "voting", "pass_at", "1"),
+    "test pass@2": ("test", "voting", "pass_at", "2"),
     "fit exact": ("fit", "exact_accuracy"),
     "steps used": ("test", "steps"),
 }
+"""Name of a score -> where it is among the sets of an evaluation."""
+COSTS = {
+    "parameters": ("parameters", "trainable"),
+    "puzzle table": ("parameters", "table"),
+    "FLOPs of training": ("flops", "training"),
+    "memory, estimated": ("memory", "total"),
+}
+"""Name of a cost -> where it is in what `trainer.describe.costs` returns."""
 
 
 def compare_runs(directories: list[RunDirectory], output: str, page: Path | None = None) -> str:
@@ -49,9 +66,28 @@ def _summary(directory: RunDirectory) -> dict[str, Any]:
         "updates": train[-1]["step"] if train else 0,
         "seconds": train[-1]["seconds"] if train else 0.0,
         "rows_per_second": sorted(line["rows_per_second"] for line in train)[len(train) // 2] if train else None,
-        "results": {name: sets.get(key, {}).get(value) for name, (key, value) in RESULTS.items()},
+        "costs": _costs(run, directory),
+        "results": {name: _at(sets, path) for name, path in RESULTS.items()},
         "configuration": _flat(run.model_dump(mode="json", exclude={"cluster", "storage"})),
     }
+
+
+def _costs(run: RunFile, directory: RunDirectory) -> dict[str, float | None]:
+    """Return what the training takes; nothing of a run that has not begun, whose data nobody knows here."""
+    from trainer.describe import costs  # builds the model, on no device: only who compares pays for it
+
+    try:
+        found: dict[str, Any] = costs(run, read_notes(directory)[1])
+    except CheckpointError:
+        found = {}
+    return {name: _at(found, path) for name, path in COSTS.items()}
+
+
+def _at(content: Any, path: Sequence[str]) -> float | None:
+    for key in path:
+        content = content.get(key) if isinstance(content, dict) else None
+    found: float | None = content
+    return found
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -75,12 +111,19 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, list[str]]]:
         ("training", [duration(run["seconds"]) for run in runs]),
     ]
     rows.append(("rows per second", [_number(run["rows_per_second"]) for run in runs]))
+    rows += [(name, [_large(run["costs"][name], name) for run in runs]) for name in COSTS]
     rows += [(name, [_number(run["results"][name]) for run in runs]) for name in RESULTS]
-    return rows
+    return [(name, values) for name, values in rows if any(value != UNKNOWN for value in values)]
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+    return UNKNOWN if value is None else f"{value:.4g}"
+
+
+def _large(value: float | None, name: str) -> str:
+    if value is None:
+        return UNKNOWN
+    return size(int(value)) if name.startswith("memory") else f"{value:.3g}" if value >= 1e9 else f"{value:,.0f}"
 
 
 def _table(found: dict[str, Any]) -> str:
@@ -118,6 +161,7 @@ def _write_page(found: dict[str, Any], directories: list[RunDirectory], page: Pa
             rows=_rows(found),
             differences=found["differences"],
             charts=[(title, Markup(svg)) for title, svg in charts if svg],
+            tasks=same_tasks([read_evaluation(directory) for directory in directories]),
         )
     )
     write_whole(page, text)

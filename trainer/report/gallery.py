@@ -1,5 +1,6 @@
 """Tasks that were voted on, as pictures: demonstrations, truth, and the first answers with their votes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -34,6 +35,31 @@ def status_of(task: dict[str, Any]) -> str:
     if all(place == 1 for place in places):
         return "right"
     return "found" if all(place is not None for place in places) else "wrong"
+
+
+def same_tasks(evaluations: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
+    """Return the tasks that every one of `evaluations` shows, and what each answered first: for a row of pictures.
+
+    A task has its `name`, and under `tests`, for each test input, pictures as (caption, markup): the question, the
+    truth, and the first answer of each evaluation. Runs whose questions are no tasks, as Sudokus, have none in common.
+    """
+    shown = [{task["task"]: task["tests"] for task in (found or {}).get("gallery", [])} for found in evaluations]
+    common = [name for name in shown[0] if all(name in one for one in shown[1:])]
+    return [
+        {"name": name, "tests": [_answers(tests) for tests in zip(*(one[name] for one in shown), strict=True)]}
+        for name in common
+    ]
+
+
+def _answers(tests: Sequence[dict[str, Any]]) -> list[tuple[str, Markup]]:
+    question, truth = tests[0]["question"], tests[0]["truth"]
+    pictures = [("test input", Markup(draw(question, "arc", "test input")))]
+    pictures.append(("truth", Markup(draw(truth, "arc", "truth"))))
+    for number, test in enumerate(tests, 1):
+        first = test["answers"][0]["grid"] if test["answers"] else []
+        right = " ✓" if first == truth else ""
+        pictures.append((f"run {number}{right}", Markup(draw(first, "arc", f"answer of run {number}", truth=truth))))
+    return pictures
 
 
 def _task(task: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`trmctl describe`."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -22,6 +23,13 @@ def command(config: str, overrides: tuple[str, ...], output: str, gpu: str | Non
     Example:
       trmctl describe -c run.yaml --gpu H100
     """
+    return describe(
+        config, overrides, "-o", output, *(["--gpu", gpu] if gpu else []), *(["--rate", rate] if rate else [])
+    )
+
+
+def describe(config: str, overrides: Sequence[str], *options: str) -> int:
+    """Have the trainer describe a run file; return its exit code."""
     from trmkit.spec.load import dump, load
 
     run = load(config, overrides)
@@ -29,5 +37,4 @@ def command(config: str, overrides: tuple[str, ...], output: str, gpu: str | Non
     with tempfile.TemporaryDirectory(prefix="trmctl-") as folder:
         resolved = Path(folder) / "describe.yaml"
         write_whole(resolved, dump(run))
-        extra = [*(["--gpu", gpu] if gpu else []), *(["--rate", rate] if rate else [])]
-        return run_one(Trainer().command("describe", str(resolved), "-o", output, *extra))
+        return run_one(Trainer().command("describe", str(resolved), *options))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from trmctl import output as out
-from trmctl.options import output_option
+from trmctl.commands.describe import describe
+from trmctl.options import output_option, run_file_options
 
 if TYPE_CHECKING:
     from trmkit.spec.explain import Key, Page
@@ -16,17 +17,23 @@ if TYPE_CHECKING:
 @click.command("explain")
 @click.argument("path", default="")
 @output_option("table", "json", "yaml", "name")
-def command(path: str, output: str) -> None:
+@click.option("--memory", is_flag=True, help="Explain instead what the memory of the run file's stages goes to.")
+@run_file_options
+def command(path: str, output: str, memory: bool, config: str, overrides: tuple[str, ...]) -> int:
     """Say what a key of the run file means, and what it may be.
 
     PATH is a section or a key, such as `train`, `train.lr`, `data.canvas` or `data.arc.canvas`; without it the sections
-    are listed.
+    are listed. With --memory it is the memory of a run file's stages that is explained, by arithmetic.
 
     \b
     Example:
       trmctl explain train.lr
-      trmctl explain cluster
+      trmctl explain --memory -c run.yaml
     """
+    if memory:
+        if path or output not in ("table", "json"):
+            raise click.UsageError("--memory goes without a PATH, and prints a table or json")
+        return describe(config, overrides, "--memory", "-o", output)
     from trmkit.spec.explain import Page, explain
 
     found = explain(path)
@@ -37,6 +44,7 @@ def command(path: str, output: str) -> None:
         click.echo("\n".join(dict.fromkeys(key.path for key in keys)))
     else:
         show(found)
+    return 0
 
 
 def show(found: "Sequence[Page | Key]") -> None:

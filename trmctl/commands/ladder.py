@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from trmctl.options import Place, cluster_options, run_file_options
+from trmctl.options import Place, cluster_options, run_file_options, workflow_options
 from trmctl.output import talk
-from trmctl.times import duration
 
 FAILED_EARLY = (2, 130, 143)
 """Exit codes after which no other rung is tried: nothing to run, or somebody wants it to stop."""
@@ -78,12 +77,7 @@ def run(config: str, overrides: tuple[str, ...], variants: str, seeds: int) -> i
 
 @command.command("submit")
 @rung_options
-@click.option("--parallel", type=click.IntRange(1), default=4, show_default=True, help="Runs at the same time.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask; off a terminal nothing is asked anyway.")
-@click.option("--dry-run", type=click.Choice(["client", "server"]), help="Change nothing.")
-@click.option("--if-exists", type=click.Choice(["adopt", "fail", "replace"]), default="adopt", show_default=True)
-@click.option("--follow", is_flag=True, help="Follow it to its end; the exit code says how it ended.")
-@click.option("--timeout", type=duration, metavar="DURATION", help="Wait no longer; the runs go on.")
+@workflow_options
 @cluster_options
 def submit(
     config: str, overrides: tuple[str, ...], variants: str, seeds: int, parallel: int, yes: bool, dry_run: str | None,

@@ -4,21 +4,15 @@ import sys
 
 import click
 
-from trmctl.options import Place, cluster_options, run_file_options
+from trmctl.options import Place, cluster_options, run_file_options, workflow_options
 from trmctl.output import table, talk
-from trmctl.times import duration
 
 
 @click.command("sweep")
 @run_file_options
 @click.option("--grid", metavar="KEY=A,B,…", multiple=True, required=True, help="Values of a key. May be given again.")
-@click.option("--parallel", type=click.IntRange(1), default=4, show_default=True, help="Runs at the same time.")
 @click.option("--here", is_flag=True, help="One after the other on this machine, and a page that compares them.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask; off a terminal nothing is asked anyway.")
-@click.option("--dry-run", type=click.Choice(["client", "server"]), help="Change nothing.")
-@click.option("--if-exists", type=click.Choice(["adopt", "fail", "replace"]), default="adopt", show_default=True)
-@click.option("--follow", is_flag=True, help="Follow it to its end; the exit code says how it ended.")
-@click.option("--timeout", type=duration, metavar="DURATION", help="Wait no longer; the runs go on.")
+@workflow_options
 @cluster_options
 def command(
     config: str, overrides: tuple[str, ...], grid: tuple[str, ...], parallel: int, here: bool, yes: bool,

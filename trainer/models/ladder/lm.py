@@ -23,7 +23,7 @@ from trainer.models.ladder.ssm import Mamba2
 from trainer.models.ladder.thought import Anchors, Thought, Thoughts, find_anchors
 from trainer.models.layers import Embedding
 from trainer.models.sight import KeysValues, Rotation, Sight, View
-from trainer.models.text_step import Pondered, blank_text, positions_within, text_step
+from trainer.models.text_step import PackedText, Pondered, positions_within, text_step
 from trmkit.spec.ladder import LadderModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -57,12 +57,8 @@ class Reading:
         self.told = None if self.told is None else self.told[rows]
 
 
-class LadderLM(nn.Module):
+class LadderLM(PackedText):
     """A rung of a size."""
-
-    calls_per_update = 1
-    max_steps = 1
-    latent_names: tuple[str, ...] = ()
 
     def __init__(self, cfg: LadderModel, vocab: int, cells: int) -> None:
         """Build for rows of `cells` tokens out of `vocab`."""
@@ -137,18 +133,6 @@ class LadderLM(nn.Module):
         """Return the names of the parameters that weight decay is not for."""
         vectors = ("embedding_weight", "initial", "A_log", "D", "dt_bias")
         return {name for name, p in self.named_parameters() if p.dim() < 2 or name.rpartition(".")[2] in vectors}
-
-    def blank_batch(self, rows: int, device: torch.device) -> Batch:
-        """Return a batch of `rows` rows that hold nothing."""
-        return blank_text(rows, self._cells, device)
-
-    def initial_carry(self, batch: Batch) -> Carry | None:
-        """Return None: no row is worked on twice."""
-        return None
-
-    def begin(self, batch: Batch) -> Carry | None:
-        """Return None: no row is worked on twice."""
-        return None
 
     def forward(self, carry: Carry | None, batch: Batch, draws: Draws | None = None) -> Step:
         """Work a step on packed rows."""
