@@ -15,6 +15,7 @@ from trmkit.errors import SpecError, TrmError
 from trmkit.spec.evaluate import SUITES
 from trmkit.spec.load import load
 from trmkit.spec.run import RunFile
+from trmkit.stages import NAMES as STAGES
 from trmkit.store.layout import RUN_ID, RunDirectory
 
 if TYPE_CHECKING:
@@ -229,6 +230,20 @@ def build(options: argparse.Namespace) -> int:
     return 0
 
 
+def features(options: argparse.Namespace) -> int:
+    """Read the text of every row once, and keep what the reader makes of it; print where it is."""
+    from trainer.features.stage import read_features
+
+    run, _ = open_run(options)
+
+    def work(world: "World") -> None:
+        folder = read_features(run, world)
+        if folder is not None and world.first:
+            print(folder)
+
+    return together(run, work)
+
+
 def together(run: RunFile, work: "Callable[[World], object]") -> int:
     """Do `work` on all processes of this run; return the exit code."""
     from trainer import dist
@@ -369,9 +384,9 @@ def export_checkpoint(options: argparse.Namespace) -> int:
     return 0
 
 
-STAGES = ("build", "train", "evaluate", "report")
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "build": (build, "build the data set"),
+    "features": (features, "read the text of every row, of a run that is conditioned on it"),
     "train": (train, "train, or go on training"),
     "run": (run_stages, "build, train, evaluate and report; go on where a run was interrupted"),
     "evaluate": (evaluate, "score a checkpoint and write eval.json"),

@@ -20,6 +20,7 @@ from trainer.dist import StopSignal, World
 from trainer.evaluators import Evaluator, Indices, Judged, Outcome, Voting, evaluator_for
 from trainer.evaluators.exact import Solved, log_line, scores
 from trainer.examples import WATCHED_ROWS, Watched, show_rows
+from trainer.features.text import with_text
 from trainer.models import TrainableModel
 from trainer.models.prepare import prepare
 from trainer.nodes import meet
@@ -102,7 +103,7 @@ def evaluate(
 def open_scoring(run: RunFile, found: Checkpoint, world: World, check: Callable[[], None]) -> "Scoring":
     """Open data set and model of `run` to score the checkpoint `found`; every process calls it."""
     folder = data.build_together(run, world)
-    splits = {name: read_split(folder, name) for name in ("train", "test")}
+    splits = with_text(run, folder, {name: read_split(folder, name) for name in ("train", "test")}, world)
     grid = grid_of(folder)
     model = make_model(run, splits["train"].metadata, world.device)
     _refuse_what_cannot_be(run, model, grid)
@@ -126,7 +127,8 @@ def summary(result: dict[str, Any]) -> dict[str, float]:
 
 def what_is_asked(run: RunFile) -> str:
     """Return a hash of what the scores at the end depend on, besides the checkpoint."""
-    return section_hash(run.evaluate, run.data, version=run.seed, without={"text"})[:12]
+    read = [run.features] if run.features is not None else []
+    return section_hash(run.evaluate, run.data, *read, version=run.seed, without={"text"})[:12]
 
 
 def _refuse_what_cannot_be(run: RunFile, model: TrainableModel, grid: Grid) -> None:

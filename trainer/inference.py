@@ -14,6 +14,9 @@ import numpy.typing as npt
 import torch
 
 from trainer.evaluate import load_for_inference
+from trainer.features.prompts import Prompt
+from trainer.features.text import NAME as TEXT
+from trainer.features.text import Texts
 from trainer.known import Known, find_known
 from trainer.models import TrainableModel
 from trainer.models import build as build_model
@@ -76,7 +79,9 @@ class Solver:
         self.known, self.device = known, device
         self.steps = model.max_steps
         self._model = model.eval()
-        self._kind: Kind = kind_of(known.grid, known.names)
+        read = known.run.features
+        self._kind: Kind = kind_of(known.grid, known.names, reads_text=read is not None)
+        self._texts = Texts(read, device, Path(known.run.storage.data)) if read is not None else None
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "cpu", which: str = "last") -> "Solver":
@@ -116,18 +121,23 @@ class Solver:
         """Return what all views of all questions answered after each step, [M, V, L], and the confidences, [M, V]."""
         rows = np.concatenate([question.rows for question in questions])
         identifiers = np.array([one for question in questions for one in question.identifiers], np.int32)
-        parts = [self._batch(rows[at : at + ROWS_AT_ONCE], identifiers[at : at + ROWS_AT_ONCE])
-                 for at in range(0, len(rows), ROWS_AT_ONCE)]  # fmt: skip
+        prompts = [one for question in questions for one in question.prompts]
+        cuts = [slice(at, at + ROWS_AT_ONCE) for at in range(0, len(rows), ROWS_AT_ONCE)]
+        parts = [self._batch(rows[cut], identifiers[cut], prompts[cut]) for cut in cuts]
         return np.concatenate([preds for preds, _ in parts], 1), np.concatenate([sure for _, sure in parts], 1)
 
     @torch.no_grad()
-    def _batch(self, rows: Tokens, identifiers: npt.NDArray[np.int32]) -> tuple[Tokens, npt.NDArray[np.float64]]:
+    def _batch(
+        self, rows: Tokens, identifiers: npt.NDArray[np.int32], prompts: list[Prompt]
+    ) -> tuple[Tokens, npt.NDArray[np.float64]]:
         inputs = torch.from_numpy(rows.astype(np.int32)).to(self.device)
         batch = {
             "inputs": inputs,
             "labels": torch.full_like(inputs, IGNORED_LABEL),
             "puzzle_identifiers": torch.from_numpy(identifiers).to(self.device),
         }
+        if self._texts is not None:
+            batch[TEXT] = torch.from_numpy(self._texts.of(prompts)).to(self.device)
         carry = self._model.initial_carry(batch)
         preds, logits = [], []
         for _ in range(self.steps):

@@ -10,6 +10,7 @@ from trainer.data.store import read_identifiers, read_split
 from trainer.data.stream import Stream, fits_on_device
 from trainer.dist import StopSignal, World
 from trainer.examples import Watched
+from trainer.features.text import with_text
 from trainer.scope import Part
 from trainer.state import TrainState
 from trmkit.spec.run import RunFile
@@ -22,7 +23,9 @@ class Puzzles:
     def __init__(self, run: RunFile, world: World) -> None:
         """Open the data set, built by the first process if need be."""
         self._folder: Path = data.build_together(run, world)
-        self.train, self.test = read_split(self._folder, "train"), read_split(self._folder, "test")
+        splits = {name: read_split(self._folder, name) for name in ("train", "test")}
+        splits = with_text(run, self._folder, splits, world)
+        self.train, self.test = splits["train"], splits["test"]
         self.metadata = self.train.metadata
 
     def feed(self, run: RunFile, world: World) -> Stream:

@@ -9,6 +9,7 @@ from trainer import data
 from trainer.dist import World
 from trainer.evaluate import find_checkpoint, summary
 from trainer.exporter import SILENT, Exporter
+from trainer.features.stage import read_features
 from trainer.progress import say
 from trainer.remote import Remote, remote_results
 from trainer.scope import Part
@@ -27,6 +28,8 @@ def run_stages(
     """Do the `stages`; every process calls it. What an earlier attempt has done is found and not done again."""
     if "build" in stages:
         data.build_together(run, world)
+    if "features" in stages and run.features is not None:
+        read_features(run, world)
     if "train" in stages:
         train(run, directory, world, exporter)
     if "evaluate" in stages and not world.largest(int(world.first and is_scored(run, directory))):

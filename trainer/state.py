@@ -355,6 +355,7 @@ def _best(value: Any) -> dict[str, Any] | None:
 def made_by(run: RunFile) -> dict[str, str]:
     """Return what must be the same for a checkpoint to be gone on with."""
     names = {"model": section_hash(run.model), "data": section_hash(run.data), "seed": str(run.seed)}
+    names |= {"features": section_hash(run.features)} if run.features is not None else {}
     return names | {"train.optimizer": run.train.optimizer}
 
 

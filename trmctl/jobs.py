@@ -197,7 +197,7 @@ def events(cluster: Cluster, job: Job, pods: Sequence[Object]) -> list[Object]:
             about.get("uid") in (None, "", job.uid) if name == job.name and about.get("kind") == job.kind.kind else True
         )
         of_another = job.kind != WORKFLOW and name.startswith(
-            (f"{job.name}-pipeline", f"{job.name}-sweep-", f"{job.name}-ladder-")
+            (f"{job.name}-pipeline", f"{job.name}-features", f"{job.name}-sweep-", f"{job.name}-ladder-")
         )
         if same and not of_another and (name in prefix or name.startswith((f"{job.name}-", f"pytorchjob-{job.name}-"))):
             found.append(event)

@@ -7,12 +7,14 @@ from typing import Any
 from trmctl.output import talk
 from trmctl.runs import every, last_change
 from trmkit.errors import SpecError, StoreError
+from trmkit.spec.features import FeaturesSection
 from trmkit.spec.load import dump, load
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory, run_id
 from trmkit.store.local import write_whole
 
-FIXED = ("model", "data", "seed", "train.optimizer", "train.batch_size")
+READING = tuple(f"features.{key}" for key in FeaturesSection.model_fields if key not in FeaturesSection.silent)
+FIXED = ("model", "data", *READING, "seed", "train.optimizer", "train.batch_size")
 """What a checkpoint depends on; the rest may change when a run goes on."""
 
 

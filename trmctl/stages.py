@@ -14,7 +14,7 @@ from types import FrameType
 
 from trmctl.output import talk
 from trmkit.errors import TrmError
-from trmkit.stages import STAGES
+from trmkit.stages import Stage
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STDERR = 2
@@ -49,11 +49,11 @@ def require_trainer() -> None:
         raise TrmError("PyTorch is not installed, so nothing can be trained here", next="pip install 'trmctl[train]'")
 
 
-def run_stages(run_file: Path, trainer: Trainer, processes: int, again: str) -> int:
-    """Run every stage in order; `again` is the command that goes on later. Return the exit code. Raises StageError."""
+def run_stages(run_file: Path, stages: Sequence[Stage], trainer: Trainer, processes: int, again: str) -> int:
+    """Run `stages` in order; `again` is the command that goes on later. Return the exit code. Raises StageError."""
     with relay() as children:
-        for number, stage in enumerate(STAGES, 1):
-            talk(f"[{number}/{len(STAGES)}] {stage.name}")
+        for number, stage in enumerate(stages, 1):
+            talk(f"[{number}/{len(stages)}] {stage.name}")
             count = processes if stage.everywhere else 1
             code = children.run(trainer.command(stage.name, str(run_file), processes=count), STDERR)
             if children.caught is not None:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from trmkit.spec.run import RunFile
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -15,12 +17,21 @@ class Stage:
     """Whether all processes of the run take part."""
     accelerated: bool = False
     """Whether it uses GPUs."""
+    is_job: bool = False
+    """Whether a pipeline hands it in as a job of its own, with all pods of the run."""
 
 
 STAGES = (
     Stage("build", after=()),
-    Stage("train", after=("build",), everywhere=True, accelerated=True),
+    Stage("features", after=("build",), everywhere=True, accelerated=True, is_job=True),
+    Stage("train", after=("build", "features"), everywhere=True, accelerated=True, is_job=True),
     Stage("evaluate", after=("train",), everywhere=True, accelerated=True),
     Stage("report", after=("evaluate",)),
 )
 NAMES = tuple(stage.name for stage in STAGES)
+
+
+def stages_of(run: RunFile) -> tuple[Stage, ...]:
+    """Return the stages that `run` has: reading texts is one only of a run that reads any, and keeps them."""
+    reads = run.features is not None and not run.features.online
+    return tuple(stage for stage in STAGES if stage.name != "features" or reads)

@@ -82,7 +82,7 @@ def test_argos_own_containers_are_restricted_and_have_limits_too() -> None:
 
 def test_only_steps_that_hand_in_jobs_may_do_so() -> None:
     accounts = {one["name"]: one["serviceAccountName"] for one in STEPS}
-    assert {name for name, account in accounts.items() if account == "trm-workflow"} == {"train", "point"}
+    assert {name for name, account in accounts.items() if account == "trm-workflow"} == {"features", "train", "point"}
     assert set(accounts.values()) == {"trm-workflow", "trm-step"}
 
 

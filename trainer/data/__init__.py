@@ -3,6 +3,7 @@
 A data set lives in `<root>/<source>-<hash of its section>` and is whole or absent there.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -142,6 +143,14 @@ def _what_was_made(folder: Path) -> str:
     """Return a data set's manifest without the time it took; empty for a folder that has none."""
     manifest = read_manifest(folder)
     return "" if manifest is None else json.dumps({k: v for k, v in manifest.items() if k != "seconds"}, sort_keys=True)
+
+
+def fingerprint(folder: Path) -> str:
+    """Return 12 hex digits that name what is in a data set: its manifest, or of a folder without one all its arrays."""
+    known = _what_was_made(folder)
+    if not known:
+        known = json.dumps({str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*.npy"))})
+    return hashlib.sha256(known.encode()).hexdigest()[:12]
 
 
 def is_current(folder: Path, source: Source) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.data.manifest import Grid
+from trainer.features.prompts import Prompt
 from trmkit.errors import DataError
 
 Tokens = npt.NDArray[np.uint8]
@@ -39,6 +40,8 @@ class Question:
     """Name of the identifier of each view."""
     truth: Cells | None = None
     """The answer, where the input has it."""
+    prompts: tuple[Prompt, ...] = ()
+    """Of each view the text that it is read by, for a model that reads any."""
     note: str = ""
     """What the reader should know about this answer, whatever it is."""
 
@@ -81,8 +84,11 @@ class Kind(Protocol):
         """Say whether `cells` answer the question."""
 
 
-def kind_of(grid: Grid, names: list[str]) -> Kind:
-    """Return what reads and checks puzzles on `grid`. DataError: the data set did not say what its rows mean."""
+def kind_of(grid: Grid, names: list[str], *, reads_text: bool = False) -> Kind:
+    """Return what reads and checks puzzles on `grid`, for a model that reads text, too, or does not.
+
+    DataError: the data set did not say what its rows mean.
+    """
     if grid.kind not in KINDS:
         raise DataError(
             "this run was trained on a folder that does not say what its rows mean, so nothing can be read for it",
@@ -90,7 +96,7 @@ def kind_of(grid: Grid, names: list[str]) -> Kind:
         )
     module, name = KINDS[grid.kind].split(":")
     made: Any = getattr(import_module(module), name)
-    return cast(Kind, made(grid.height, names))
+    return cast(Kind, made(grid.height, names, **({"reads_text": True} if reads_text else {})))
 
 
 def wrong(source: str, line: int, column: int | None, what: str, remedy: str) -> DataError:

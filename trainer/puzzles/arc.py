@@ -13,17 +13,27 @@ import numpy as np
 from trainer.data.arc_tasks import parse_grid
 from trainer.data.augment import SEPARATOR, redo, undo
 from trainer.data.grid import decode, encode
+from trainer.features.prompts import Prompt, cells_text
 from trainer.puzzles import Candidate, Cells, Question, Tokens, Verdict, wrong
 from trmkit.errors import DataError
 
 REMEDY = 'give a task as ARC has it: {"train": [...], "test": [{"input": [[0, 1], ...]}, ...]}'
 
+UNKNOWN = (
+    "the model was never trained on a task {!r}, and knows a task by its identifier alone: with the blank one, expect"
+    ' about 0 % right; see "New ARC tasks: fine-tune" in docs/data.md'
+)
+TOLD = (
+    "the model was never trained on a task {!r}, and goes by the text of its examples alone; the scores of its run are"
+    " of tasks whose examples were trained on, and say nothing of this one"
+)
+
 
 class ArcPuzzles:
-    """Reads tasks for a model that knows the identifiers `names`."""
+    """Reads tasks for a model that knows the identifiers `names`, and perhaps a task's text."""
 
-    def __init__(self, canvas: int, names: list[str]) -> None:
-        self.canvas = canvas
+    def __init__(self, canvas: int, names: list[str], *, reads_text: bool = False) -> None:
+        self.canvas, self.reads_text = canvas, reads_text
         self.place = {name: index for index, name in enumerate(names)}
         self.variants: dict[str, list[str]] = {}
         for name in names[1:]:
@@ -34,10 +44,8 @@ class ArcPuzzles:
         task = _parse(text, source)
         name = Path(source).stem
         names = self._views(name, votes)
-        note = "" if names != ("",) else (
-            f"the model was never trained on a task {name!r}, and knows a task by its identifier alone: with the blank"
-            " one, expect about 0 % right; see \"New ARC tasks: fine-tune\" in docs/data.md"
-        )  # fmt: skip
+        note = "" if names != ("",) else (TOLD if self.reads_text else UNKNOWN).format(name)
+        examples = self._examples(source, name, task) if self.reads_text else []
         found = []
         for number, pair in enumerate(task["test"]):
             where = f"test pair {number}"
@@ -49,7 +57,22 @@ class ArcPuzzles:
             )
             rows = np.stack([encode(turn(grid), self.canvas) for turn in map(_redo, names)])
             identifiers = tuple(self.place.get(view, 0) for view in names)
-            found.append(Question(f"test input {number + 1}", rows, identifiers, names, truth, note))
+            prompts = tuple(_prompt(examples, grid, turn) for turn in map(_redo, names)) if self.reads_text else ()
+            found.append(Question(f"test input {number + 1}", rows, identifiers, names, truth, prompts, note))
+        return found
+
+    def _examples(self, source: str, name: str, task: dict[str, Any]) -> list[tuple[Tokens, Tokens]]:
+        """Return the demonstration pairs of a task, which its text shows. DataError: there are none, or one is none."""
+        pairs = task.get("train")
+        if not isinstance(pairs, list) or not pairs:
+            raise DataError(f"{source}: has no train pairs, and the model reads them as a text", next=REMEDY)
+        found = []
+        for number, pair in enumerate(pairs):
+            where = f"train pair {number}"
+            if not isinstance(pair, dict) or not {"input", "output"} <= set(pair):
+                raise DataError(f"{source}: {where}: has no input or no output", next=REMEDY)
+            one, other = (parse_grid(Path(source), name, f"{where}, {key}", pair[key]) for key in ("input", "output"))
+            found.append((one, other))
         return found
 
     def _views(self, name: str, votes: int) -> tuple[str, ...]:
@@ -100,6 +123,12 @@ class ArcPuzzles:
             return Verdict(False, f"differs from the output in the file: {sizes[0]} instead of {sizes[1]} cells")
         count = int((np.array(cells) != np.array(question.truth)).sum())
         return Verdict(False, f"differs from the output in the file in {count} cells")
+
+
+def _prompt(examples: list[tuple[Tokens, Tokens]], question: Tokens, turn: Callable[[Tokens], Tokens]) -> Prompt:
+    """Return the text of a view: the examples and the question, turned alike."""
+    pairs = tuple((cells_text(turn(one)), cells_text(turn(other))) for one, other in examples)
+    return Prompt(pairs, cells_text(turn(question)))
 
 
 def _redo(name: str) -> Callable[[Tokens], Tokens]:

@@ -36,6 +36,7 @@ def run(config: str, overrides: Sequence[str], resume: bool, processes: int, tra
     from trmctl.prepare import finished, prepare
     from trmkit.errors import SpecError
     from trmkit.spec.load import load
+    from trmkit.stages import stages_of
 
     spec = load(config, overrides)
     if spec.train.batch_size % (processes * spec.train.accumulate):
@@ -47,7 +48,8 @@ def run(config: str, overrides: Sequence[str], resume: bool, processes: int, tra
     directory = prepare(spec, resume)
     if not finished(directory, spec):
         talk(f"run {directory.root}")
-        code = run_stages(directory.run_file, trainer, processes, again(config, overrides, resume, processes))
+        command = again(config, overrides, resume, processes)
+        code = run_stages(directory.run_file, stages_of(spec), trainer, processes, command)
         if code:
             return code
     click.echo(f"done, see {directory.report}")

@@ -1,6 +1,7 @@
 """What the objects of a run are called in a cluster, and the labels by which they are found again."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trmkit.spec.run import RunFile
@@ -60,14 +61,15 @@ class NamedRun:
     """Name of the job, and of the ConfigMap."""
 
     @classmethod
-    def of(cls, run: RunFile) -> "NamedRun":
-        """Return the run with its names."""
+    def of(cls, run: RunFile, stages: Sequence[str] = ()) -> "NamedRun":
+        """Return the run with its names. A job that reads texts alone is called by it, beside the one that trains."""
         identity = run_id(run)
-        room = LONGEST - len(identity) - 1
+        tail = f"{identity}-features" if tuple(stages) == ("features",) else identity
+        room = LONGEST - len(tail) - 1
         if len(run.name) <= room:
-            return cls(run, identity, f"{run.name}-{identity}")
+            return cls(run, identity, f"{run.name}-{tail}")
         digest = hashlib.sha256(run.name.encode()).hexdigest()[:4]
-        return cls(run, identity, f"{run.name[: room - 5].rstrip('-')}-{digest}-{identity}")
+        return cls(run, identity, f"{run.name[: room - 5].rstrip('-')}-{digest}-{tail}")
 
     @property
     def labels(self) -> dict[str, str]:

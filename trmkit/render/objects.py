@@ -27,7 +27,7 @@ def render(
 
     `namespace` goes where the run file names none. SpecError: the run file asks for what this backend cannot give.
     """
-    named = NamedRun.of(run)
+    named = NamedRun.of(run, stages)
     config = configmap(run, metadata(named, namespace))
     about = job_metadata(named, namespace)
     if tuple(stages) != NAMES:

@@ -16,12 +16,14 @@ from trmkit.render.names import JOB, SPEC_HASH, VERSION, NamedRun
 from trmkit.render.objects import configmap, content_hash, job_metadata
 from trmkit.render.pod import container, given, pod_spec
 from trmkit.spec.run import RunFile
-from trmkit.stages import STAGES
+from trmkit.stages import STAGES, stages_of
 
 API_VERSION = "argoproj.io/v1alpha1"
 PIPELINE, SWEEP, LADDER = "trm-pipeline", "trm-sweep", "trm-ladder"
 """Names of the WorkflowTemplates."""
 RUN, IMAGE, TRMCTL_IMAGE, NOTIFY_SECRET, ARTIFACTS = "run", "image", "trmctl-image", "notify-secret", "artifacts"
+READS_TEXT = "reads-text"
+"""Parameter of a pipeline: `true` for a run that has the stage features."""
 POINTS, VARIANTS, SEEDS = "points", "variants", "seeds"
 """Parameters of the templates."""
 MOST_POINTS = 1000
@@ -50,13 +52,15 @@ def pipeline(run: RunFile, *, namespace: str | None = None, artifacts: bool = Fa
     `artifacts` hands the results to the cluster's artifact repository, too.
     """
     named = NamedRun.of(for_pipeline(run))
-    own = {**pods_of(named), **({ARTIFACTS: "true"} if artifacts else {})}
+    own = {**steps_of(named), **({ARTIFACTS: "true"} if artifacts else {})}
     return together(named, workflow(named, f"{named.job}-pipeline", PIPELINE, own, namespace))
 
 
-def pods_of(named: NamedRun) -> dict[str, str]:
-    """Return the parameters that say what the run file asks of each step's pod; the train step only follows a job."""
-    return {patch(stage.name): json.dumps(pod_patch(named, stage.name)) for stage in STAGES if stage.name != "train"}
+def steps_of(named: NamedRun) -> dict[str, str]:
+    """Return the parameters that say which steps there are, and what each asks of its pod; some only follow a job."""
+    pods = {patch(stage.name): json.dumps(pod_patch(named, stage.name)) for stage in STAGES if not stage.is_job}
+    reads = any(stage.name == "features" for stage in stages_of(named.run))
+    return {**pods, **({READS_TEXT: "true"} if reads else {})}
 
 
 def cron(run: RunFile, schedule: str, *, namespace: str | None = None) -> list[dict[str, Any]]:
@@ -67,7 +71,7 @@ def cron(run: RunFile, schedule: str, *, namespace: str | None = None) -> list[d
     if not SCHEDULE.fullmatch(schedule.strip()):
         raise SpecError(f"{schedule!r} is not a schedule", next="as in '0 3 * * *': minute, hour, day, month, weekday")
     named = NamedRun.of(for_pipeline(run))
-    once = workflow(named, f"{named.job}-cron", PIPELINE, pods_of(named), namespace)
+    once = workflow(named, f"{named.job}-cron", PIPELINE, steps_of(named), namespace)
     again = {
         "apiVersion": API_VERSION,
         "kind": "CronWorkflow",

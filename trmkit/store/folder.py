@@ -13,13 +13,13 @@ from typing import IO
 
 from trmkit.errors import StoreConflictError, StoreError, StoreUnavailableError
 from trmkit.store.base import SMALL, Entry, Unfinished, checked
-from trmkit.store.layout import DATA, INDEX, PROBES
+from trmkit.store.layout import DATA, FEATURES, INDEX, PROBES
 from trmkit.store.local import sha256, sync
 
 SUFFIX = ".tmp"
 DRAFT = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 """How the drafts are called that are written here."""
-OURS = re.compile(rf"({INDEX}|{DATA}|{PROBES}|[a-z][-a-z0-9]*/[0-9a-f]{{8}})/")
+OURS = re.compile(rf"({INDEX}|{DATA}|{FEATURES}|{PROBES}|[a-z][-a-z0-9]*/[0-9a-f]{{8}})/")
 """Where in a folder runs and data sets are; the rest of it may be other people's."""
 PERMANENT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 

@@ -12,10 +12,12 @@ INDEX = "_index"
 """Folder of a store with one small object for each run, whose name says how the run is doing."""
 DATA = "_data"
 """Folder of a store with the published data sets."""
+FEATURES = "_features"
+"""Folder of a store with what readers made of tasks as texts."""
 PROBES = "_probe"
 """Folder of a store in which is tried what it can do."""
 SWEEPS = "_sweeps"
-"""Folder of a store with the pages that put the runs of a sweep side by side. No run can have these four names."""
+"""Folder of a store with the pages that put the runs of a sweep side by side. No run can have these five names."""
 CHECKPOINTS = "checkpoints"
 RUN_ID = re.compile("[0-9a-f]{8}")
 STEP = re.compile(r"step_(\d{8,12})(?:-([0-9a-f]{12}))?")

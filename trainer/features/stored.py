@@ -1,0 +1,90 @@
+"""Vectors in a store: below `_features/`, under the names they have on a disk. A shard's name proves its content.
+
+Shards go first and the keys of a data set's rows last, so where there are keys there is everything they need.
+"""
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from trainer.features.cache import SHARD, Place
+from trmkit.errors import StoreDamagedError, StoreUnavailableError
+from trmkit.spec.storage import StorageSection
+from trmkit.store.base import Entry, Say, Store
+from trmkit.store.fetch import PIECE, WORKERS
+from trmkit.store.layout import FEATURES
+from trmkit.store.local import write_whole
+from trmkit.store.open import open_store
+from trmkit.store.retry import persist
+
+T = TypeVar("T")
+
+
+class SharedFeatures:
+    """The vectors in the store of a run."""
+
+    def __init__(self, store: Store, options: StorageSection, say: Say) -> None:
+        self._store, self._say = store, say
+        self._seconds, self._publishes = 60 * options.patience_minutes, options.publish_data
+
+    def take(self, place: Place) -> None:
+        """Bring what the store has of `place` and is not here. StoreError: it cannot be asked, or is damaged."""
+        rows = place.rows.relative_to(place.folder).as_posix()
+        prefix = _prefix(place)
+        there = {entry.key.removeprefix(prefix): entry for entry in self._ask(lambda: [*self._store.keys(prefix)])}
+        shards = [name for name in there if SHARD.fullmatch(name)]
+        keys = [name for name in there if name.startswith(f"{rows}/")]
+        for names in (shards, keys):
+            missing = [name for name in names if not (place.folder / name).is_file()]
+            with ThreadPoolExecutor(WORKERS, thread_name_prefix="features") as pool:
+                for _ in pool.map(lambda name: self._bring(there[name], place.folder / name), missing):
+                    pass
+            if missing and names is shards:
+                self._say(f"brought {len(missing)} shards of features from {self._store.url}/{prefix}")
+
+    def give(self, place: Place) -> None:
+        """Publish what is here and not there, if the run file says so. StoreError: it cannot be published."""
+        if not self._publishes:
+            return
+        prefix = _prefix(place)
+        there = {entry.key: entry.size for entry in self._ask(lambda: [*self._store.keys(prefix)])}
+        rows = [path.relative_to(place.folder).as_posix() for path in sorted(place.rows.glob("*.npy"))]
+        sent = 0
+        for name in [*place.shards(), *rows]:
+            key, path = f"{prefix}{name}", place.folder / name
+            if there.get(key) != path.stat().st_size:
+                self._ask(lambda key=key, path=path: self._store.upload(key, path))  # type: ignore[misc]
+                sent += 1
+        if sent:
+            self._say(f"published {sent} files of features in {self._store.url}/{prefix}")
+
+    def _bring(self, entry: Entry, target: Path) -> None:
+        pieces = [
+            self._ask(lambda at=at: self._store.read_range(entry, at, min(PIECE, entry.size - at)))  # type: ignore[misc]
+            for at in range(0, entry.size, PIECE)
+        ]
+        content = b"".join(pieces)
+        match = SHARD.fullmatch(target.name)
+        if match and hashlib.sha256(content).hexdigest()[:16] != match[1]:
+            raise StoreDamagedError(
+                f"{self._store.url}/{entry.key}: is damaged: its content is not the one it is named after",
+                next="delete it there; python -m trainer features RUN.yaml reads what it had anew and publishes it",
+            )
+        write_whole(target, content)
+
+    def _ask(self, action: Callable[[], T]) -> T:
+        return persist(action, self._seconds, waiting=self._say_waiting)
+
+    def _say_waiting(self, error: StoreUnavailableError) -> None:
+        self._say(f"waiting for the store: {error.message}")
+
+
+def _prefix(place: Place) -> str:
+    return f"{FEATURES}/{place.folder.name}/"
+
+
+def open_shared(options: StorageSection, say: Say) -> SharedFeatures | None:
+    """Return the vectors in the store of a run; None: it has no store."""
+    return None if options.remote is None else SharedFeatures(open_store(options), options, say)
