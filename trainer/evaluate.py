@@ -222,7 +222,9 @@ class Scoring:
             say(f"ensemble of the checkpoints {', '.join(map(str, steps))}: {_by_k(together['pass_at'])}")
 
     def _evaluator(self, scope: Scope) -> Evaluator | None:
-        judged = Judged(self._folder, self._splits["test"], scope.rows, self._names, self._run.evaluate)
+        judged = Judged(
+            self._folder, self._splits["test"], scope.rows, self._names, self._run.evaluate, self._grid.layout
+        )
         return evaluator_for(self._grid.kind, judged)
 
     def _solve(

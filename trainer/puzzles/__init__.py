@@ -90,7 +90,7 @@ def kind_of(grid: Grid, names: list[str]) -> Kind:
         )
     module, name = KINDS[grid.kind].split(":")
     made: Any = getattr(import_module(module), name)
-    return cast(Kind, made(grid.height, names))
+    return cast(Kind, made(grid, names))
 
 
 def wrong(source: str, line: int, column: int | None, what: str, remedy: str) -> DataError:
