@@ -238,7 +238,9 @@ class Scoring:
             say(f"ensemble of the checkpoints {', '.join(map(str, steps))}: {by_k(together['pass_at'])}")
 
     def _evaluator(self, scope: Scope) -> Evaluator | None:
-        judged = Judged(self._folder, self._splits["test"], scope.rows, self._names, self._run.evaluate)
+        judged = Judged(
+            self._folder, self._splits["test"], scope.rows, self._names, self._run.evaluate, self.grid.layout
+        )
         return evaluator_for(self.grid.kind, judged)
 
     def _solve(

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from trainer.data.manifest import Layout
 from trainer.data.store import Split
 from trmkit.spec.evaluate import EvaluateSection
 
@@ -38,6 +39,8 @@ class Judged:
     names: list[str]
     """Of the puzzle identifiers."""
     options: EvaluateSection
+    layout: Layout = "edges"
+    """Of ARC grids."""
 
 
 @dataclass(frozen=True)
