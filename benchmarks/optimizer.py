@@ -52,7 +52,7 @@ class Ours:
     def __call__(self) -> None:
         """Make one update."""
         self.optimizer.step()
-        self.average.update()
+        self.average.update(1)
 
 
 class Plain:

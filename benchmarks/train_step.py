@@ -129,7 +129,7 @@ class OurStep:
         self.optimizer.step()
         if self.table is not None:
             self.table.step(LR)
-        self.average.update()
+        self.average.update(1)
         self.carry, self.calls = step.carry, self.calls + 1
         return float(step.loss.detach()) / rows
 

@@ -21,6 +21,7 @@ from trmkit.store.layout import RUN_ID, RunDirectory
 if TYPE_CHECKING:
     from trainer.dist import World
     from trainer.exporter import Exporter
+    from trainer.scope import Part
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -129,6 +130,10 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--sample", type=_count, metavar="N", help="score so many rows or items, or whole ARC tasks"
             )
+            command.add_argument(
+                "--with", action="append", default=[], type=Path, dest="others", metavar="RUN_DIRECTORY",
+                help="let this run vote together with that one; may be given again",
+            )  # fmt: skip
             command.add_argument("--tasks", type=_words, default=(), metavar="A,B", help="score these tasks")
             command.add_argument("--suite", type=_suites, default=(), metavar="A,B", help=f"{', '.join(SUITES)} or all")
         if name == "run":
@@ -280,7 +285,20 @@ def evaluate(options: argparse.Namespace) -> int:
 
     run, directory = open_run(options)
     part = Part(options.sample, options.tasks, options.suite)
+    if options.others:
+        return vote(options, part)
     return together(run, lambda world: evaluate_run(run, directory, world, options.checkpoint, part))
+
+
+def vote(options: argparse.Namespace, part: "Part") -> int:
+    """Let several runs vote together. SpecError: only a part is asked for."""
+    from trainer.ensemble import vote_together
+
+    if part:
+        raise SpecError("--with: runs vote on all tasks together", next="leave --sample, --tasks and --suite out")
+    runs = [open_run(options)]
+    runs += [(load(path / "run.yaml"), RunDirectory(path)) for path in options.others]
+    return together(runs[0][0], lambda world: vote_together(runs, world, options.checkpoint))
 
 
 def run_stages(options: argparse.Namespace) -> int:

@@ -108,7 +108,7 @@ def describe_set(folder: Path, documents: int = 2) -> dict[str, Any]:
     names = read_identifiers(folder)
     grid = grid_of(folder)
     return _entry(folder) | {
-        "grid": f"{grid.kind}, {grid.height} x {grid.width}",
+        "grid": f"{grid.kind}, {grid.height} x {grid.width}" + (", corners" if grid.layout == "corners" else ""),
         "section": manifest.get("section"),
         "counts": manifest.get("counts", {}),
         "splits": {split: _counts(read_split(folder, split)) for split in SPLITS},

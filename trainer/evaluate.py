@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,19 +69,10 @@ def evaluate(
     when a signal asked for it.
     """
     found, voters = on_every_machine(directory, world, which, run.evaluate.ensemble)
-    folder = data.build_together(run, world)
-    splits = with_text(run, folder, {name: read_split(folder, name) for name in ("train", "test")}, world)
-    grid, names = grid_of(folder), read_identifiers(folder)
-    scope = choose(run, splits["test"], grid, names, part)
-    model = make_model(run, splits["train"].metadata, world.device)
-    _refuse_what_cannot_be(run, model, grid)
-    weights = load_for_inference(model, found)
-    prepare(model, run.train)
     started = time.monotonic()
-    plan = plan_of(run, model, world)
-    tried = replace(plan, rollouts=run.evaluate.rollouts, noise=run.evaluate.noise)
     with StopSignal().listening() as stop:
-        scoring = Scoring(run, model, splits, folder, grid, names, tried, world, lambda: stop.check(world))
+        scoring = open_scoring(run, found, world, lambda: stop.check(world))
+        scope, plan = scoring.scope(part), scoring.plan
         scoring.test(scope)
         if scope.whole or not part:
             scoring.other_sets(scope)
@@ -89,17 +80,17 @@ def evaluate(
             scoring.ensemble(scope, found, voters)
     result = {
         "step": found.step,
-        "total": total_steps(run, splits["train"].metadata),
+        "total": scoring.total,
         "checkpoint": which,
         "asked": what_is_asked(run),
-        "weights": weights,
+        "weights": scoring.weights,
         "scope": scope.as_json(),
         "supervision_steps": plan.steps,
         "early_exit": plan.early_exit,
-        "rollouts": {"count": tried.rollouts, "noise": tried.noise, "select": tried.select},
+        "rollouts": {"count": plan.rollouts, "noise": plan.noise, "select": plan.select},
         "seconds": time.monotonic() - started,
         "sets": scoring.sets,
-        "grid": {"kind": grid.kind, "height": grid.height, "width": grid.width},
+        "grid": asdict(scoring.grid),
         "examples": scoring.examples,
         "gallery": scoring.outcome.gallery,
     }
@@ -107,6 +98,18 @@ def evaluate(
         partial = not scope.whole and (bool(part) or _has_whole(directory))
         _write(directory, result, scoring.outcome, partial=partial)
     return result
+
+
+def open_scoring(run: RunFile, found: Checkpoint, world: World, check: Callable[[], None]) -> "Scoring":
+    """Open data set and model of `run` to score the checkpoint `found`; every process calls it."""
+    folder = data.build_together(run, world)
+    splits = with_text(run, folder, {name: read_split(folder, name) for name in ("train", "test")}, world)
+    grid = grid_of(folder)
+    model = make_model(run, splits["train"].metadata, world.device)
+    _refuse_what_cannot_be(run, model, grid)
+    weights = load_for_inference(model, found)
+    prepare(model, run.train)
+    return Scoring(run, model, splits, folder, grid, world, check, weights)
 
 
 def summary(result: dict[str, Any]) -> dict[str, float]:
@@ -167,29 +170,43 @@ class Scoring:
         splits: dict[str, Split],
         folder: Path,
         grid: Grid,
-        names: list[str],
-        plan: Plan,
         world: World,
         check: Callable[[], None],
+        weights: str,
     ) -> None:
-        self._run, self._model, self._splits, self._folder = run, model, splits, folder
-        self._grid, self._names, self._plan, self._world, self._check = grid, names, plan, world, check
+        self._run, self._model, self._splits, self._folder, self.grid = run, model, splits, folder, grid
+        self._names, self._world, self._check, self.weights = read_identifiers(folder), world, check, weights
+        options = run.evaluate
+        self.plan = replace(plan_of(run, model, world), rollouts=options.rollouts, noise=options.noise)
+        self.total = total_steps(run, splits["train"].metadata)
         self.sets: dict[str, Any] = {}
         self.examples: list[dict[str, Any]] = []
         self.outcome = Outcome({})
         self._merged: Any = None
 
+    def scope(self, part: Part) -> Scope:
+        """Return what is scored of the test set. SpecError: there is no such part."""
+        return choose(self._run, self._splits["test"], self.grid, self._names, part)
+
+    def ballots(self, scope: Scope) -> tuple[Voting | None, Any]:
+        """Return who counts the votes on the test set, and the votes of this checkpoint; None: nothing is voted on."""
+        evaluator = self._evaluator(scope)
+        if not isinstance(evaluator, Voting):
+            return None, None
+        self._solve("test", scope.rows, self.plan, NOTHING, evaluator)
+        return evaluator, evaluator.merged(self._world.gather_objects(evaluator.state()))
+
     def test(self, scope: Scope) -> None:
         """Score the test set, and judge its answers by what they are."""
         evaluator = self._evaluator(scope)
         split, show = self._splits["test"], evenly(scope.rows, self._run.evaluate.examples)
-        solved = self._solve("test", scope.rows, self._plan, show, evaluator)
+        solved = self._solve("test", scope.rows, self.plan, show, evaluator)
         if evaluator is not None:
             self._merged = evaluator.merged(self._world.gather_objects(evaluator.state()))
             self.outcome = evaluator.outcome(self._merged)
         self._note("test", "test", scope.rows, solved, self.outcome)
         if not self.outcome.gallery:
-            shown = show_rows("test", split, solved, self._grid, self._names)
+            shown = show_rows("test", split, solved, self.grid, self._names)
             self.examples += [row | {"remark": self.outcome.remarks.get(row["row"], "")} for row in shown]
 
     def other_sets(self, scope: Scope) -> None:
@@ -197,11 +214,11 @@ class Scoring:
         options, train = self._run.evaluate, self._splits["train"]
         if options.fit_sample:
             rows = original_rows(train, options.fit_sample)
-            solved = self._solve("train", rows, self._plan, evenly(rows, options.examples))
+            solved = self._solve("train", rows, self.plan, evenly(rows, options.examples))
             self._note("fit", "train", rows, solved)
-            self.examples += show_rows("fit", train, solved, self._grid, self._names)
+            self.examples += show_rows("fit", train, solved, self.grid, self._names)
         if options.blank_identifiers:
-            plan = replace(self._plan, blank_identifier=self._splits["test"].metadata.blank_identifier_id)
+            plan = replace(self.plan, blank_identifier=self._splits["test"].metadata.blank_identifier_id)
             self._note("test_blank", "test", scope.rows, self._solve("test", scope.rows, plan, NOTHING))
 
     def ensemble(self, scope: Scope, scored: Checkpoint, checkpoints: list[Checkpoint]) -> None:
@@ -212,20 +229,19 @@ class Scoring:
                 rounds.append(self._merged)
                 continue
             load_for_inference(self._model, found)
-            evaluator = self._evaluator(scope)
-            self._solve("test", scope.rows, self._plan, NOTHING, evaluator)
-            assert evaluator is not None
-            rounds.append(evaluator.merged(self._world.gather_objects(evaluator.state())))
+            rounds.append(self.ballots(scope)[1])
         assert isinstance(evaluator, Voting)
         steps = sorted(found.step for found in checkpoints)
         together = {"steps": steps, **evaluator.together(rounds)}
         self.sets["test"]["ensemble"] = together
         if self._world.first:
-            say(f"ensemble of the checkpoints {', '.join(map(str, steps))}: {_by_k(together['pass_at'])}")
+            say(f"ensemble of the checkpoints {', '.join(map(str, steps))}: {by_k(together['pass_at'])}")
 
     def _evaluator(self, scope: Scope) -> Evaluator | None:
-        judged = Judged(self._folder, self._splits["test"], scope.rows, self._names, self._run.evaluate)
-        return evaluator_for(self._grid.kind, judged)
+        judged = Judged(
+            self._folder, self._splits["test"], scope.rows, self._names, self._run.evaluate, self.grid.layout
+        )
+        return evaluator_for(self.grid.kind, judged)
 
     def _solve(
         self, split: str, rows: Indices, plan: Plan, show: Indices, evaluator: Evaluator | None = None
@@ -244,7 +260,8 @@ class Scoring:
             say(f"{name}: {found['count']} rows, exact {_with_interval(found)}{more}")
 
 
-def _by_k(pass_at: dict[str, float]) -> str:
+def by_k(pass_at: dict[str, float]) -> str:
+    """Return pass@k by k in a line, for people."""
     return ", ".join(f"pass@{k} {share:.4f}" for k, share in pass_at.items())
 
 

@@ -62,7 +62,8 @@ def picture(tokens: npt.NDArray[Any], grid: Grid) -> Picture:
     ARC: colours 0..9 of the grid it shows. Sudoku: digits, 0 for a blank. Others: the tokens themselves.
     """
     if grid.kind == "arc":
-        cells = decode(_upper_left(tokens, grid)).astype(np.int64)
+        moved = _upper_left(tokens, grid) if grid.layout == "edges" else np.asarray(tokens)
+        cells = decode(moved, grid.layout).astype(np.int64)
     else:
         cells = np.asarray(tokens, dtype=np.int64).reshape(grid.height, grid.width)
     rows: Picture = ((cells - 1).clip(min=0) if grid.kind == "sudoku" else cells).tolist()

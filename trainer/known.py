@@ -50,7 +50,7 @@ def note_data(run: RunFile, directory: RunDirectory, world: World) -> None:
 def write_notes(folder: Path, directory: RunDirectory) -> None:
     """Copy what is known of the data set in `folder` into the run directory."""
     metadata = read_metadata(folder)
-    content = read_manifest(folder) or {"grid": asdict(grid_of(folder))}
+    content = read_manifest(folder) or {"grid": grid_of(folder).as_json()}
     write_whole(directory.data_manifest, json.dumps(content | {"dataset": asdict(metadata)}, indent=1))
     if metadata.num_puzzle_identifiers > 1:
         _copy(folder / directory.identifiers.name, directory.identifiers)

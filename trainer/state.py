@@ -111,7 +111,7 @@ class TrainState:
         self.optimizer = optim.build(model, run.train)
         tables = [module for module in model.modules() if isinstance(module, SparseEmbedding)]
         self.tables = [SparseSignSGD(table, run.train.puzzle_emb_weight_decay, world) for table in tables]
-        self.ema = WeightAverage(model, run.train.ema) if run.train.ema else None
+        self.ema = WeightAverage(model, run.train.ema, warmup=run.train.ema_warmup) if run.train.ema else None
         self.carries: list[Carry | None] = [None] * len(self.parts)
         self.bad_step = torch.zeros((), dtype=torch.int64, device=world.device)
 
@@ -146,7 +146,7 @@ class TrainState:
         for table in self.tables:
             table.step(self._learning_rate(self.run.train.puzzle_emb_lr))
         if self.ema and not frozen:
-            self.ema.update()
+            self.ema.update(self.step - self.run.train.freeze.trunk_steps)
 
     def _learning_rate(self, peak: float) -> float:
         cfg = self.run.train

@@ -247,6 +247,18 @@ def test_views_are_turned_back_before_they_vote() -> None:
     assert (only.cells, only.votes, only.confidence) == ([[1, 2, 0], [9, 9, 8]], 3, 0.5)
 
 
+def test_views_between_marks_are_read_and_turned_back() -> None:
+    names = ["<blank>", "t", "t|||t1|||9213456780", "t|||t6|||1023456798"]
+    kind = kind_of(Grid("arc", 5, 5, "corners"), names)
+    text = json.dumps({"test": [{"input": [[1, 2, 0], [9, 9, 8]]}]})
+    [question] = kind.read(text, "t.json", 9)
+    [only] = kind.candidates(question, question.rows, [0.5, 0.25, 0.75])
+    assert (only.cells, only.votes) == ([[1, 2, 0], [9, 9, 8]], 3)
+    assert kind.cells(question.rows[0]) == only.cells
+    with pytest.raises(DataError, match="1 x 4 cells, this model takes up to 3 x 3"):
+        kind.read(json.dumps({"test": [{"input": [[1, 2, 3, 4]]}]}), "t.json", 9)
+
+
 def test_an_unknown_task_says_so_and_points_to_fine_tuning(runs: dict[str, Path]) -> None:
     answer, _ = Solver.load(runs["arc"]).solve(TASK, name="new.json")
     assert "never trained on a task 'new'" in answer.note

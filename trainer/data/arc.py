@@ -17,9 +17,9 @@ import numpy.typing as npt
 from trainer.data.arc_tasks import ArcTask, Pair, collection_files, read_collection
 from trainer.data.augment import variant_names
 from trainer.data.draws import generator
-from trainer.data.grid import UNCHANGED, VOCAB_SIZE
+from trainer.data.grid import PAD, UNCHANGED, VOCAB_SIZE
 from trainer.data.kernels import colour_keys, place_pairs, variant_keys
-from trainer.data.manifest import Built, Grid, Source
+from trainer.data.manifest import Built, Grid, Layout, Source
 from trainer.data.store import create_rows, finish_split, write_identifiers
 from trmkit.errors import DataError
 from trmkit.spec.data import ArcData
@@ -68,7 +68,7 @@ def write(section: ArcData, files: dict[str, Path], folder: Path) -> Built:
     """Write the data set into `folder`. DataError: a task is malformed, or no task is left to train or to test on."""
     tasks, left_out = choose_tasks(section)
     held_out = {task.name for collection, task in tasks if collection == section.test}
-    variants = [draw_variants(task, section.num_aug, section.seed) for _, task in tasks]
+    variants = [draw_variants(task, section.num_aug, section.seed, black=section.permute_black) for _, task in tasks]
     first_ids = 1 + np.cumsum([0, *map(len, variants)])
     train, test = _Plan(section, int(first_ids[-1])), _Plan(section, int(first_ids[-1]))
     names: list[str] = []
@@ -85,7 +85,7 @@ def write(section: ArcData, files: dict[str, Path], folder: Path) -> Built:
     puzzles = {task.name: task.as_json() for _, task in tasks if task.name in held_out}
     (folder / "test_puzzles.json").write_text(json.dumps(puzzles))
     return Built(
-        grid=Grid("arc", section.canvas, section.canvas),
+        grid=Grid("arc", section.canvas, section.canvas, section.layout),
         counts={
             **train.counts("train"),
             **test.counts("test"),
@@ -113,7 +113,7 @@ def choose_tasks(section: ArcData) -> tuple[list[tuple[str, ArcTask]], dict[str,
             task = found[index]
             if task.name in used or (task.name in held_out and collection != section.test):
                 left_out[f"{collection}/{task.name}"] = "is in another collection too, and used there"
-            elif task.side > section.canvas:
+            elif task.side > section.largest:
                 left_out[f"{collection}/{task.name}"] = f"has a grid of side {task.side}"
             elif len(tasks) != section.max_puzzles:
                 tasks.append((collection, task))
@@ -139,8 +139,12 @@ def _refuse_other_tasks_of_the_same_name(read: dict[str, list[ArcTask]]) -> None
                 )
 
 
-def draw_variants(task: ArcTask, count: int, seed: int) -> Variants:
-    """Draw up to `count` variants of `task` that differ from it and from each other as sets of pairs."""
+def draw_variants(task: ArcTask, count: int, seed: int, *, black: bool = False) -> Variants:
+    """Draw up to `count` variants of `task` that differ from it and from each other as sets of pairs.
+
+    With `black` it is exchanged for other colours as they are; without, it stays.
+    """
+    free = UNCHANGED if black else UNCHANGED[1:]
     draw = generator(seed, "variants", task.name)
     keys_of = _PairSetKeys(FlatPairs.of((*task.train, *task.test)))
     turns, colours = np.zeros(1, np.int64), UNCHANGED[None]
@@ -151,7 +155,7 @@ def draw_variants(task: ArcTask, count: int, seed: int) -> Variants:
         tries_left -= tries
         more_turns = draw.integers(0, 8, tries)
         more_colours = np.zeros((tries, 10), np.uint8)
-        more_colours[:, 1:] = draw.permuted(np.broadcast_to(UNCHANGED[1:], (tries, 9)), axis=1)
+        more_colours[:, -len(free) :] = draw.permuted(np.broadcast_to(free, (tries, len(free))), axis=1)
         turns, colours = np.concatenate([turns, more_turns]), np.concatenate([colours, more_colours])
         keys = np.concatenate([keys, keys_of(more_turns, more_colours)])
         new = np.sort(np.unique(keys.view("V16").ravel(), return_index=True)[1])[: count + 1]
@@ -202,7 +206,7 @@ class _Plan:
         for name, pairs, variants, _ in self.tasks:
             stop = start + len(variants) * _pairs_in(pairs)
             shifts = _draw_shifts(self.section.seed, name, len(variants), _pairs_in(pairs), shifted)
-            fill(inputs[start:stop], labels[start:stop], canvas, pairs, variants, shifts)
+            fill(inputs[start:stop], labels[start:stop], canvas, pairs, variants, shifts, self.section.layout)
             start = stop
         sizes = [len(variants) for _, _, variants, _ in self.tasks]
         finish_split(
@@ -211,11 +215,17 @@ class _Plan:
             rows=rows,
             seq_len=canvas * canvas,
             vocab_size=VOCAB_SIZE,
+            ignore_label_id=ignored(self.section.layout),
             num_puzzle_identifiers=self.identifiers,
             puzzle_identifiers=np.concatenate([first + np.arange(len(v)) for _, _, v, first in self.tasks]),
             puzzle_indices=_offsets(np.repeat([_pairs_in(p) for _, p, _, _ in self.tasks], sizes)),
             group_indices=_offsets(sizes),
         )
+
+
+def ignored(layout: Layout) -> int | None:
+    """Return the label that is left out of loss and scores: empty cells, unless every cell of the canvas counts."""
+    return None if layout == "corners" else PAD
 
 
 def fill(
@@ -225,6 +235,7 @@ def fill(
     pairs: FlatPairs,
     variants: Variants,
     shifts: npt.NDArray[np.float64],
+    layout: Layout = "edges",
 ) -> None:
     """Encode every pair of every variant into `inputs` and `labels` [V * E, canvas^2], which hold zeros.
 
@@ -241,6 +252,7 @@ def fill(
         variants.turns,
         variants.colours,
         shifts,
+        layout == "corners",
     )
 
 

@@ -1,4 +1,4 @@
-"""The variants of an ARC task: eight rotations and reflections, and permutations of the colours but black.
+"""The variants of an ARC task: eight rotations and reflections, and permutations of the colours, as a rule but black.
 
 A variant is named `<task>|||t<turn>|||<ten digits>`, digit c being the new colour of colour c, as in the reference.
 """

@@ -57,6 +57,25 @@ def place(
 
 
 @compiled
+def place_marked(
+    row: UInt8, canvas: int, grid: UInt8, height: int, width: int, turn: int, colours: UInt8, down: int, right: int
+) -> None:
+    """Put a turned, recoloured grid on a canvas of zeros (`row`, flat), and a marker at two corners outside of it.
+
+    The first marker is at (`down`, `right`), the grid one cell below and to the right of it.
+    """
+    h, w, a, b, c = walk(turn, height, width)
+    row[down * canvas + right] = 1
+    row[(down + h + 1) * canvas + right + w + 1] = 1
+    for i in range(h):
+        at = (down + 1 + i) * canvas + right + 1
+        source = a + b * i
+        for j in range(w):
+            row[at + j] = colours[grid[source]] + 2
+            source += c
+
+
+@compiled
 def place_pairs(
     inputs: UInt8,
     labels: UInt8,
@@ -68,12 +87,14 @@ def place_pairs(
     turns: Int64,
     colours: UInt8,
     shifts: npt.NDArray[np.float64],
+    marked: bool,
 ) -> None:
     """Fill `inputs` and `labels` [V * E, canvas^2] with every pair (E) of every variant (V).
 
-    `shifts` [V, E, 2] in [0, 1) says where a pair goes among the places it fits, down and right; 0 is the corner.
+    `shifts` [V, E, 2] in [0, 1) says where a pair goes among the places it fits, down and right; 0 is the corner. With
+    `marked` grids are placed by `place_marked`, whose markers take two cells of the canvas.
     """
-    pairs = len(heights) // 2
+    pairs, room = len(heights) // 2, canvas - 2 if marked else canvas
     for variant in range(len(turns)):
         turn, table = turns[variant], colours[variant]
         for pair in range(pairs):
@@ -81,11 +102,73 @@ def place_pairs(
             tall, wide = max(heights[x], heights[y]), max(widths[x], widths[y])
             if turn == 1 or turn == 3 or turn >= 6:
                 tall, wide = wide, tall
-            down = int(shifts[variant, pair, 0] * (canvas - tall + 1))
-            right = int(shifts[variant, pair, 1] * (canvas - wide + 1))
+            down = int(shifts[variant, pair, 0] * (room - tall + 1))
+            right = int(shifts[variant, pair, 1] * (room - wide + 1))
             row = variant * pairs + pair
-            place(inputs[row], canvas, cells[offsets[x] :], heights[x], widths[x], turn, table, down, right)
-            place(labels[row], canvas, cells[offsets[y] :], heights[y], widths[y], turn, table, down, right)
+            if marked:
+                place_marked(inputs[row], canvas, cells[offsets[x] :], heights[x], widths[x], turn, table, down, right)
+                place_marked(labels[row], canvas, cells[offsets[y] :], heights[y], widths[y], turn, table, down, right)
+            else:
+                place(inputs[row], canvas, cells[offsets[x] :], heights[x], widths[x], turn, table, down, right)
+                place(labels[row], canvas, cells[offsets[y] :], heights[y], widths[y], turn, table, down, right)
+
+
+@compiled
+def all_colours(row: UInt8, canvas: int, box: Int64) -> bool:
+    """Say whether there are cells in `box` (first row and column, last row and column), and all are of a colour."""
+    for i in range(box[0], box[2] + 1):
+        for j in range(box[1], box[3] + 1):
+            if not 2 <= row[i * canvas + j] <= 11:
+                return False
+    return bool(box[0] <= box[2] and box[1] <= box[3])
+
+
+@compiled
+def marked_boxes(sequences: UInt8, canvas: int, boxes: Int64) -> None:
+    """Fill `boxes` [N, 4] with first row and column, last row and column of the grid that each canvas shows.
+
+    It is what lies between the first marker and the last one if that is all colours, else what encloses all colours if
+    that is all colours; else there is none, and the last row is before the first.
+    """
+    for n in range(len(sequences)):
+        row, box = sequences[n], boxes[n]
+        first, last = -1, -1
+        for at in range(canvas * canvas):
+            if row[at] == 1:
+                first, last = at if first < 0 else first, at
+        if first >= 0:
+            box[0], box[1] = first // canvas + 1, first % canvas + 1
+            box[2], box[3] = last // canvas - 1, last % canvas - 1
+            if all_colours(row, canvas, box):
+                continue
+        box[0], box[1], box[2], box[3] = canvas, canvas, -1, -1
+        for at in range(canvas * canvas):
+            if 2 <= row[at] <= 11:
+                box[0], box[1] = min(box[0], at // canvas), min(box[1], at % canvas)
+                box[2], box[3] = max(box[2], at // canvas), max(box[3], at % canvas)
+        if not all_colours(row, canvas, box):
+            box[0], box[1], box[2], box[3] = 0, 0, -1, -1
+
+
+@compiled
+def move_to_corner(sequences: UInt8, canvas: int, boxes: Int64, rows: UInt8) -> None:
+    """Fill `rows` [N, L], which hold zeros, with the grids in `boxes` [N, 4] of `sequences` as `place` lays them out.
+
+    They stand in the upper left corner; a box without cells leaves its row as it is.
+    """
+    for n in range(len(sequences)):
+        top, left = boxes[n, 0], boxes[n, 1]
+        h, w = boxes[n, 2] - top + 1, boxes[n, 3] - left + 1
+        if h < 1 or w < 1:
+            continue
+        for i in range(h):
+            for j in range(w):
+                rows[n, i * canvas + j] = sequences[n, (top + i) * canvas + left + j]
+            if w < canvas:
+                rows[n, i * canvas + w] = 1
+        if h < canvas:
+            for j in range(w):
+                rows[n, h * canvas + j] = 1
 
 
 @compiled
@@ -172,7 +255,7 @@ def colour_keys(cells: UInt8, offsets: Int64, heights: Int64, widths: Int64, zob
                     for new in range(10):
                         keys[g, turn, colour, new, 0] ^= zobrist[i * 30 + j, new, 0]
                         keys[g, turn, colour, new, 1] ^= zobrist[i * 30 + j, new, 1]
-            for new in range(10):  # the size goes to colour 0, which never changes
+            for new in range(10):  # the size goes to colour 0: every variant has it, as some colour
                 for lane in range(2):
                     keys[g, turn, 0, new, lane] ^= zobrist[900 + h, 0, lane] ^ zobrist[900 + w, 1, lane]
 

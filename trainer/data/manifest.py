@@ -15,6 +15,9 @@ FORMAT = 2
 
 NAME = "manifest.json"
 
+Layout = Literal["edges", "corners"]
+"""How an ARC grid's size is shown on its canvas; see `grid`."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -23,6 +26,11 @@ class Grid:
     kind: Literal["sudoku", "arc", "maze", "sequence", "text"]
     height: int
     width: int
+    layout: Layout = "edges"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for `manifest.json`, which says of the layout only what is not usual."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("layout", "edges")}
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ def write_manifest(
         "section": section,
         "section_hash": section_hash,
         **asdict(built),
+        "grid": built.grid.as_json(),
         "seconds": round(s, 3),
         "files": {str(path.relative_to(folder)): path.stat().st_size for path in _members(folder)},
     }
@@ -83,8 +92,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         return None
     grid, inputs = content.get("grid"), content.get("inputs")
-    whole = isinstance(grid, dict) and set(grid) == {"kind", "height", "width"} and isinstance(inputs, dict)
-    return content if whole else None
+    said = set(grid) - {"layout"} if isinstance(grid, dict) else set()
+    return content if said == {"kind", "height", "width"} and isinstance(inputs, dict) else None
 
 
 def grid_of(folder: Path) -> Grid:

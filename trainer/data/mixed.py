@@ -119,8 +119,10 @@ def _refuse_unlike(parts: list[Part]) -> None:
 
 def _words(part: Part) -> str:
     data, grid = part.splits["train"].metadata, part.grid
+    layout = f", layout {grid.layout}" if grid.kind == "arc" else ""
     return (
-        f"{grid.kind} grids of {grid.height} x {grid.width}, {data.seq_len} cells of {data.vocab_size} kinds of tokens"
+        f"{grid.kind} grids of {grid.height} x {grid.width}{layout}, {data.seq_len} cells of {data.vocab_size} kinds of"
+        " tokens"
     )
 
 
@@ -180,6 +182,7 @@ def _join(parts: list[Part], split: str, target: Path) -> None:
         rows=rows,
         seq_len=data.seq_len,
         vocab_size=data.vocab_size,
+        ignore_label_id=data.ignore_label_id,
         num_puzzle_identifiers=1 + int(before[-1]),
         puzzle_identifiers=np.concatenate(
             [

@@ -94,6 +94,7 @@ def finish_split(
     puzzle_identifiers: npt.ArrayLike,
     puzzle_indices: npt.ArrayLike,
     group_indices: npt.ArrayLike,
+    ignore_label_id: int | None = 0,
 ) -> Metadata:
     """Write the index arrays and `dataset.json` beside the rows that `create_rows` made; return the metadata."""
     indices = {
@@ -106,7 +107,7 @@ def finish_split(
     puzzles, groups = len(indices["puzzle_identifiers"]), len(indices["group_indices"]) - 1
     metadata = Metadata(
         pad_id=0,
-        ignore_label_id=0,
+        ignore_label_id=ignore_label_id,
         blank_identifier_id=0,
         vocab_size=vocab_size,
         seq_len=seq_len,

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from trainer.data.manifest import Layout
 from trainer.data.store import Split
 from trmkit.spec.evaluate import EvaluateSection
 
@@ -38,6 +39,8 @@ class Judged:
     names: list[str]
     """Of the puzzle identifiers."""
     options: EvaluateSection
+    layout: Layout = "edges"
+    """Of ARC grids."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,10 @@ class Evaluator(Protocol):
 
 @runtime_checkable
 class Voting(Evaluator, Protocol):
-    """An evaluator whose answers are voted on, so that several checkpoints can vote together."""
+    """An evaluator whose answers are voted on, so that several checkpoints, or runs, can vote together."""
+
+    def asked(self) -> Any:
+        """Return what was asked, in its order: equal of two evaluators whose answers can be counted together."""
 
     def together(self, rounds: list[Any]) -> dict[str, Any]:
         """Return the scores of all ballots of `rounds` (what `merged` returned for each) in one count."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.data.augment import INVERSE_TURN, SEPARATOR
-from trainer.data.grid import UNCHANGED, crop_all, encode
+from trainer.data.grid import UNCHANGED, canonical, crop_all, encode
 from trainer.data.kernels import restore
 from trainer.data.sampler import evenly
 from trainer.data.store import read_json
@@ -35,7 +35,7 @@ class ArcVote:
 
     def __init__(self, judged: Judged) -> None:
         self._split, self._options = judged.split, judged.options
-        self._canvas = isqrt(judged.split.metadata.seq_len)
+        self._canvas, self._layout = isqrt(judged.split.metadata.seq_len), judged.layout
         puzzles = read_json(judged.folder / "test_puzzles.json")
         self._variants = Variants(judged, puzzles)
         self.tasks = self._variants.tasks
@@ -74,7 +74,8 @@ class ArcVote:
         rollouts = answers.shape[1]
         turns, colours, questions = self._variant_and_question(rows)
         each = np.repeat(np.arange(len(rows)), rollouts)
-        votes = self._enter(answers.reshape(len(each), -1), questions[each], turns[each], colours[each])
+        shown = canonical(answers.reshape(len(each), -1), self._layout)
+        votes = self._enter(shown, questions[each], turns[each], colours[each])
         self._votes.append(votes)
         self._rows.append(rows[each])
         self._rollouts.append(np.tile(np.arange(rollouts), len(rows)))
@@ -83,7 +84,7 @@ class ArcVote:
     def _variant_and_question(self, rows: Indices) -> tuple[Indices, UInt8, Indices]:
         identifiers = self._split.row_identifiers[rows]
         turns, colours = self._variants.turns[identifiers], self._variants.colours[identifiers]
-        inputs = np.asarray(self._split.inputs[rows])
+        inputs = canonical(np.asarray(self._split.inputs[rows]), self._layout)
         keys = restored(inputs, self._variants.task[identifiers], turns, colours)[2]
         try:
             return turns, colours, np.array([self._questions[key] for key in keys], np.int64)
@@ -143,8 +144,12 @@ class ArcVote:
             summary=", ".join(f"pass@{k} {share:.4f}" for k, share in voting["pass_at"].items()),
         )
 
+    def asked(self) -> Any:
+        """Return the tasks in their order, with their pairs."""
+        return self.tasks, self._puzzles
+
     def together(self, rounds: list[Ballots]) -> dict[str, Any]:
-        """Return pass@k of the ballots of several checkpoints, the oldest checkpoint's first."""
+        """Return pass@k of the ballots of several checkpoints, the oldest checkpoint's first, or of several runs."""
         ballots = joined(rounds)
         return {"ballots": len(ballots.votes), **self.passed(ranked(ballots, len(self._questions)))}
 

@@ -96,7 +96,7 @@ def kind_of(grid: Grid, names: list[str], *, reads_text: bool = False) -> Kind:
         )
     module, name = KINDS[grid.kind].split(":")
     made: Any = getattr(import_module(module), name)
-    return cast(Kind, made(grid.height, names, **({"reads_text": True} if reads_text else {})))
+    return cast(Kind, made(grid, names, **({"reads_text": True} if reads_text else {})))
 
 
 def wrong(source: str, line: int, column: int | None, what: str, remedy: str) -> DataError:

@@ -12,7 +12,8 @@ import numpy as np
 
 from trainer.data.arc_tasks import parse_grid
 from trainer.data.augment import SEPARATOR, redo, undo
-from trainer.data.grid import decode, encode
+from trainer.data.grid import MARKS, decode, encode
+from trainer.data.manifest import Grid
 from trainer.features.prompts import Prompt, cells_text
 from trainer.puzzles import Candidate, Cells, Question, Tokens, Verdict, wrong
 from trmkit.errors import DataError
@@ -32,8 +33,9 @@ TOLD = (
 class ArcPuzzles:
     """Reads tasks for a model that knows the identifiers `names`, and perhaps a task's text."""
 
-    def __init__(self, canvas: int, names: list[str], *, reads_text: bool = False) -> None:
-        self.canvas, self.reads_text = canvas, reads_text
+    def __init__(self, grid: Grid, names: list[str], *, reads_text: bool = False) -> None:
+        self.canvas, self.layout, self.reads_text = grid.height, grid.layout, reads_text
+        self.largest = grid.height - MARKS if grid.layout == "corners" else grid.height
         self.place = {name: index for index, name in enumerate(names)}
         self.variants: dict[str, list[str]] = {}
         for name in names[1:]:
@@ -55,7 +57,7 @@ class ArcPuzzles:
             truth = (
                 self._grid(source, name, f"{where}, output", pair["output"]).tolist() if pair.get("output") else None
             )
-            rows = np.stack([encode(turn(grid), self.canvas) for turn in map(_redo, names)])
+            rows = np.stack([encode(turn(grid), self.canvas, layout=self.layout) for turn in map(_redo, names)])
             identifiers = tuple(self.place.get(view, 0) for view in names)
             prompts = tuple(_prompt(examples, grid, turn) for turn in map(_redo, names)) if self.reads_text else ()
             found.append(Question(f"test input {number + 1}", rows, identifiers, names, truth, prompts, note))
@@ -86,10 +88,10 @@ class ArcPuzzles:
 
     def _grid(self, source: str, name: str, where: str, rows: Any) -> Tokens:
         grid = parse_grid(Path(source), name, where, rows)
-        if max(grid.shape) > self.canvas:
+        if max(grid.shape) > self.largest:
             raise DataError(
-                f"{source}: {where}: {grid.shape[0]} x {grid.shape[1]} cells, this model takes up to {self.canvas} x"
-                f" {self.canvas}",
+                f"{source}: {where}: {grid.shape[0]} x {grid.shape[1]} cells, this model takes up to {self.largest} x"
+                f" {self.largest}",
                 next="use a model that was trained with a larger data.canvas",
             )
         return grid
@@ -98,14 +100,14 @@ class ArcPuzzles:
         """Turn the answers back and let them vote: most votes first, the more confident among equals."""
         ballots: dict[str, tuple[Cells, list[float]]] = {}
         for name, tokens, confidence in zip(question.names, preds, confidences, strict=True):
-            cells: Cells = (undo(name)[1] if name else np.copy)(decode(tokens)).tolist()
+            cells: Cells = (undo(name)[1] if name else np.copy)(decode(tokens, self.layout)).tolist()
             ballots.setdefault(json.dumps(cells), (cells, []))[1].append(confidence)
         found = [Candidate(cells, len(some), sum(some) / len(some)) for cells, some in ballots.values()]
         return sorted(found, key=lambda one: (one.votes, one.confidence), reverse=True)
 
     def cells(self, tokens: Tokens) -> Cells:
         """Return the colours of the grid that a row of tokens shows."""
-        found: Cells = decode(tokens).tolist()
+        found: Cells = decode(tokens, self.layout).tolist()
         return found
 
     def text(self, cells: Cells) -> str:

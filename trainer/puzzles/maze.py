@@ -6,6 +6,7 @@ line is filled up with them.
 
 import numpy as np
 
+from trainer.data.manifest import Grid
 from trainer.data.maze import ALPHABET
 from trainer.data.maze_paths import explore
 from trainer.puzzles import Candidate, Cells, Question, Tokens, Verdict, wrong
@@ -17,8 +18,8 @@ CHARACTERS = {token: character for character, token in ALPHABET.items()} | {0: "
 class Mazes:
     """Reads and checks mazes of one side."""
 
-    def __init__(self, side: int, _names: list[str]) -> None:
-        self.side = side
+    def __init__(self, grid: Grid, _names: list[str]) -> None:
+        self.side = grid.height
 
     def read(self, text: str, source: str, votes: int) -> list[Question]:
         """Return the mazes, one below the other; `votes` is of no use here."""

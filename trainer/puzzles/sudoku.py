@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from trainer.data.manifest import Grid
 from trainer.data.sudoku_shuffle import BOXES
 from trainer.data.sudoku_solver import layout_of
 from trainer.puzzles import Candidate, Cells, Question, Tokens, Verdict, wrong
@@ -12,9 +13,9 @@ UNITS = ("row", "column", "box")
 class Sudokus:
     """Reads and checks Sudokus of one side."""
 
-    def __init__(self, side: int, _names: list[str]) -> None:
-        self.side = side
-        self.layout = layout_of(side, *BOXES[side])
+    def __init__(self, grid: Grid, _names: list[str]) -> None:
+        self.side = grid.height
+        self.layout = layout_of(self.side, *BOXES[self.side])
 
     def read(self, text: str, source: str, votes: int) -> list[Question]:
         """Return a puzzle for each line that is not empty; `votes` is of no use here."""

@@ -25,6 +25,13 @@ from trmctl.stages import Trainer, require_trainer, run_one
 @click.option("--tasks", metavar="A,B,C", help="Score these tasks: of ARC, or of a language model.")
 @click.option("--suite", metavar="A,B,C", help="Language models: algorithmic, longctx, ppl, depth, self_test or all.")
 @click.option(
+    "--with",
+    "others",
+    metavar="RUN",
+    multiple=True,
+    help="ARC: let this run vote together with that one. May be given again.",
+)
+@click.option(
     "--set",
     "overrides",
     metavar="KEY=VALUE",
@@ -39,17 +46,19 @@ def command(
     sample: int | None,
     tasks: str | None,
     suite: str | None,
+    others: tuple[str, ...],
     overrides: tuple[str, ...],
 ) -> int:
     """Score a checkpoint of a run again, in whole or in part.
 
     RUN is a run directory, a name (its newest run), an id, or NAME/ID. What is scored in whole goes to eval.json of the
-    run, a part to eval-partial.json.
+    run, a part to eval-partial.json, and what several runs found together, of whatever family, to ensemble.json.
 
     \b
     Example:
       trmctl evaluate sudoku-4x4 --checkpoint best --sample 100
       trmctl evaluate ladder-nano/1f2e3d4c --suite algorithmic,longctx
+      trmctl evaluate arc1 --with hybrid-full
     """
     from trmctl.runs import find
 
@@ -58,6 +67,7 @@ def command(
     extra = ["--checkpoint", checkpoint, *(["--sample", str(sample)] if sample else [])]
     extra += ["--tasks", tasks] if tasks is not None else []
     extra += ["--suite", suite] if suite is not None else []
+    extra += [word for other in others for word in ("--with", str(find(other, Path(runs)).root))]
     extra += [] if publish else ["--here"]
     extra += [word for override in overrides for word in ("--set", override)]
     return run_one(Trainer().command("evaluate", str(directory.run_file), *extra))

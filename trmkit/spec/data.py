@@ -216,7 +216,7 @@ class MixedData(Section):
 def _kind(section: SingleData) -> tuple[str, int | None]:
     """Return the kind of grid and its side, None for a side, or empty for a kind, that only the files tell."""
     if isinstance(section, ArcData):
-        return "arc", section.canvas
+        return "arc" if section.layout == "edges" else f"arc ({section.layout})", section.canvas
     if isinstance(section, FolderData):
         return "", None
     side = section.side if isinstance(section, SudokuGeneratedData | MazeGeneratedData) else None

@@ -26,7 +26,8 @@ RUN_FILES = (
     "run.yaml", "environment.json", "metrics.jsonl", "data.json", "identifiers.json", "tokens.json", "tokenizer.json",
     "started_from.json", "eval.json", "eval-partial.json", "results_algorithmic.json", "results_longctx.json",
     "results_ppl.json", "results_depth.json", "results_self_test.json", "results_all.json", "metrics.json",
-    "summary.json", "loss.png", "accuracy.png", "submission.json", "submission-partial.json", "report.html",
+    "ensemble.json", "summary.json", "loss.png", "accuracy.png", "submission.json", "submission-partial.json",
+    "report.html",
 )  # fmt: skip
 """Files of a run that are published as they change, besides its checkpoints."""
 SUMMARY = "run.json"
@@ -109,6 +110,11 @@ class RunDirectory:
     def partial_evaluation(self) -> Path:
         """The scores of a part of the test set, where `evaluation` has those of all of it."""
         return self.root / "eval-partial.json"
+
+    @property
+    def ensemble(self) -> Path:
+        """The scores of this run and others that voted together."""
+        return self.root / "ensemble.json"
 
     def results(self, suite: str) -> Path:
         """Return the file with the results of a suite that a language model was scored by, or of `all`."""

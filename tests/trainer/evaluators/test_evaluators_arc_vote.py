@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,31 @@ def test_puzzles_that_do_not_belong_to_the_rows_are_an_error(
     (folder / "test_puzzles.json").write_text(json.dumps(puzzles))
     with pytest.raises(DataError, match=message):
         fed(judged, answers, q_halt)
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10**6))
+def test_the_same_answers_have_the_same_votes_in_the_other_layout(folder: Path, seed: int) -> None:
+    judged, answers, q_halt = case_of(folder, seed)
+    draw = np.random.default_rng(seed)
+
+    def marked(rows: Any) -> Any:
+        found = []
+        for grid in map(decode, rows):
+            room = CANVAS + 2 - np.array(grid.shape)
+            down, right = (int(draw.integers(0, max(1, some + 1 - 2))) for some in room)
+            found.append(encode(grid, CANVAS + 2, down, right, "corners") if grid.size else marked_nothing())
+        return np.stack(found)
+
+    def marked_nothing() -> Any:
+        return draw.integers(0, 2, (CANVAS + 2) ** 2).astype(np.uint8)
+
+    inputs = marked(judged.split.inputs)
+    metadata = replace(judged.split.metadata, seq_len=(CANVAS + 2) ** 2, ignore_label_id=None)
+    split = replace(judged.split, metadata=metadata, inputs=inputs, labels=inputs)
+    other = replace(judged, split=split, layout="corners")
+    found, wanted = (fed(one, rows, q_halt) for one, rows in ((other, marked(answers)), (judged, answers)))
+    assert found.outcome(found.merged([found.state()])) == wanted.outcome(wanted.merged([wanted.state()]))
 
 
 def test_only_distinct_grids_are_kept(folder: Path) -> None:

@@ -66,11 +66,25 @@ def test_the_average_equals_the_references(units: Any) -> None:
     average = WeightAverage(model, units["ema"]["mu"])
     for name, value in first["shadow"].items():
         average.shadow[name].copy_(value)
-    for recorded in later:
+    for n, recorded in enumerate(later, 1):
         model.load_state_dict(recorded["params"])
-        average.update()
+        average.update(n)
         for name, value in recorded["shadow"].items():
             torch.testing.assert_close(average.shadow[name], value, rtol=1e-6, atol=1e-7)
+
+
+def test_an_average_with_a_warm_up_soon_forgets_where_it_began_and_ends_as_one_without() -> None:
+    model = torch.nn.Linear(1, 1)
+    average = WeightAverage(model, 0.9, warmup=True)
+    expected = model.weight.detach().clone()
+    for n in range(1, 120):
+        model.weight.data.fill_(n)
+        average.update(n)
+        decay = min(0.9, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * n
+        torch.testing.assert_close(average.shadow["weight"], expected)
+    assert average.decay(1) == pytest.approx(2 / 11)
+    assert average.decay(80) == average.decay(10**6) == WeightAverage(model, 0.9).decay(1) == 0.9
 
 
 def test_the_average_is_in_the_model_only_inside_the_block() -> None:
@@ -78,7 +92,7 @@ def test_the_average_is_in_the_model_only_inside_the_block() -> None:
     average = WeightAverage(model, 0.5)
     raw = model.weight.detach().clone() + 1
     model.weight.data.copy_(raw)
-    average.update()
+    average.update(1)
     with average.in_place():
         torch.testing.assert_close(model.weight.detach(), raw - 0.5)
     assert torch.equal(model.weight.detach(), raw)

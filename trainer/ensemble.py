@@ -1,0 +1,56 @@
+"""Runs that vote together on the same tasks, of one family or of several: each in the variants it was trained in."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from trainer.dist import StopSignal, World
+from trainer.evaluate import by_k, on_every_machine, open_scoring
+from trainer.evaluators import Voting
+from trainer.progress import say
+from trainer.scope import Part
+from trmkit.errors import SpecError
+from trmkit.spec.run import RunFile
+from trmkit.store.layout import RunDirectory
+from trmkit.store.local import write_whole
+
+
+def vote_together(runs: Sequence[tuple[RunFile, RunDirectory]], world: World, which: str = "last") -> dict[str, Any]:
+    """Let `which` checkpoint of every run vote, write `ensemble.json` in the directory of the first, and return it.
+
+    Every process calls it. SpecError: a run has no votes, or another test set than the first. Raises `Stopped`.
+    """
+    rounds: list[Any] = []
+    alone: list[dict[str, Any]] = []
+    first: Voting | None = None
+    with StopSignal().listening() as stop:
+        for run, directory in runs:
+            found, _ = on_every_machine(directory, world, which, None)
+            scoring = open_scoring(run, found, world, lambda: stop.check(world))
+            voter, ballots = scoring.ballots(scoring.scope(Part()))
+            name = f"{run.name}/{directory.root.name}"
+            first = _refuse_others(name, first, voter)
+            rounds.append(ballots)
+            alone.append({"run": name, "step": found.step, **first.together([ballots])})
+    assert first is not None
+    votes = first.together(rounds)
+    result = {"runs": alone, "together": votes}
+    if world.first:
+        target = runs[0][1].ensemble
+        write_whole(target, json.dumps(result, indent=1))
+        for one in alone:
+            say(f"{one['run']} alone: {by_k(one['pass_at'])}")
+        say(f"together: {by_k(votes['pass_at'])}; {target}")
+    return result
+
+
+def _refuse_others(name: str, first: Voting | None, voter: Voting | None) -> Voting:
+    """Return who counts the votes of all runs."""
+    if voter is None:
+        raise SpecError(f"--with: {name} has no votes to give", next="only answers to ARC tasks are voted on")
+    if first is not None and voter.asked() != first.asked():
+        raise SpecError(
+            f"--with: {name} was asked other tasks, or in another order",
+            next="train the runs on the same data.collections, data.test, data.max_puzzles and data.seed",
+        )
+    return first or voter
