@@ -22,7 +22,7 @@ BUILD = "setuptools\nwheel\n"
 def main() -> int:
     """Write every file."""
     FOLDER.mkdir(exist_ok=True)
-    trainer = compiled(["pyproject.toml", "--extra", "train"])
+    trainer = compiled(["pyproject.toml", "--extra", "train", "--extra", "llm"])
     plain = [one for one in trainer if not ACCELERATED.match(one)]
     write("trainer.txt", plain)
     write("torch-cuda.txt", [one for one in trainer if ACCELERATED.match(one)])

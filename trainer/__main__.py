@@ -302,7 +302,7 @@ def vote(options: argparse.Namespace, part: "Part") -> int:
 
 
 def run_stages(options: argparse.Namespace) -> int:
-    """Build, train, evaluate and report in one go, on all processes; what is done already is not done again."""
+    """Build, read, train, evaluate and report in one go, on all processes; what is done is not done again."""
     from trainer.stages import run_stages as run_all
 
     run, directory = open_run(options)

@@ -1,8 +1,10 @@
 """The stages of a run, and what each needs: one definition for a laptop, a job's pods and a pipeline's steps."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from trmkit.spec.run import RunFile
+if TYPE_CHECKING:  # commands that only start a stage need no run file
+    from trmkit.spec.run import RunFile
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ STAGES = (
 NAMES = tuple(stage.name for stage in STAGES)
 
 
-def stages_of(run: RunFile) -> tuple[Stage, ...]:
+def stages_of(run: "RunFile") -> tuple[Stage, ...]:
     """Return the stages that `run` has: reading texts is one only of a run that reads any, and keeps them."""
     reads = run.features is not None and not run.features.online
     return tuple(stage for stage in STAGES if stage.name != "features" or reads)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--backend", type=click.Choice(["pytorchjob", "trainjob"]), help="Kind of job, instead of cluster.backend."
 )
-@click.option("--stages", metavar="A,B", help="Only these of build, train, evaluate, report.")
+@click.option("--stages", metavar="A,B", help="Only these of build, features, train, evaluate, report.")
 @click.option("--pipeline", is_flag=True, help="As an Argo pipeline: a pod for each stage.")
 @click.option("--cron", metavar="SCHEDULE", help="With --pipeline: start it by the clock, as in '0 3 * * *'.")
 @click.option("--artifacts", is_flag=True, help="With --pipeline: hand the results to the artifact repository, too.")

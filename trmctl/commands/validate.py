@@ -35,10 +35,13 @@ def command(paths: tuple[Path, ...], config: str, overrides: tuple[str, ...], ma
         return
     if paths:
         raise click.UsageError("PATHS go with --manifests; a run file is given with -c")
+    from trmkit.hints import hints
     from trmkit.spec.load import dump, load
     from trmkit.store.layout import run_id
 
     run = load(config, overrides)
+    for hint in hints(run):
+        out.talk(f"note: {hint}")
     if output == "yaml":
         click.echo(dump(run), nl=False)
     elif output == "json":

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from trmkit import __version__
+from trmkit.hints import hints
 from trmkit.render.fabric import FABRICS
 from trmkit.render.names import RUN_FILE_KEY, SPEC_HASH, STORE, TTL, VERSION, NamedRun
 from trmkit.render.names import STAGES as ONLY
 from trmkit.render.pod import given
 from trmkit.render.pytorchjob import pytorchjob
 from trmkit.render.trainjob import trainjob
+from trmkit.spec.features import HASH
 from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
 from trmkit.stages import NAMES
@@ -94,4 +96,20 @@ def remarks(run: RunFile) -> list[str]:
             f"cluster.grace_seconds: {cluster.grace_seconds} is less than storage.stop_seconds + 10 = {saving:g}:"
             " the last checkpoint may not get out of a pod that is told to stop"
         )
-    return found
+    return [*found, *hints(run), *reading_remarks(run)]
+
+
+def reading_remarks(run: RunFile) -> list[str]:
+    """Return what a person should know before pods of this run read texts."""
+    section, cluster = run.features, run.cluster
+    if section is None or section.reader == HASH:
+        return []
+    if section.is_folder:
+        here = any(section.reader.startswith(volume.mount_path) for volume in cluster.volumes)
+        return [] if here else [f"features.reader: {section.reader} is in no volume of cluster.volumes"]
+    if "HF_HOME" in cluster.env:
+        return []
+    return [
+        f"features.reader: {section.reader} is fetched into /tmp by every pod that reads; name a volume in"
+        " cluster.env.HF_HOME to fetch it once, and give HF_TOKEN by cluster.secret_env if it has a licence to accept"
+    ]

@@ -49,6 +49,11 @@ class FeaturesSection(Section):
     """Read the prompts of rows as training takes them, and keep nothing. Holds the reader in memory: for small ones."""
 
     @property
+    def is_folder(self) -> bool:
+        """Whether the reader is a folder, by the look of it, rather than an id on the hub."""
+        return self.reader.startswith((".", "/", "~"))
+
+    @property
     def vectors(self) -> int:
         """Vectors kept of each prompt."""
         return {"last": 1, "mean": 1, "last_k": self.k, "sequence": self.max_length}[self.pooling]

@@ -43,7 +43,7 @@ class LlamaReader:
             _refuse_4bit(self._device)
         path = Path(section.reader).expanduser()
         self._where = str(path) if path.is_dir() else section.reader
-        if self._where.startswith((".", "/", "~")) and not path.is_dir():
+        if section.is_folder and not path.is_dir():
             raise DataError(
                 f"features.reader: there is no folder {section.reader}",
                 next="correct the path, or give an id of the hub",
