@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from trainer.features.cache import SHARD, Place
+from trainer.features.cache import READER, SHARD, SPLITS, Place
 from trmkit.errors import StoreDamagedError, StoreUnavailableError
 from trmkit.spec.storage import StorageSection
 from trmkit.store.base import Entry, Say, Store
@@ -50,11 +50,12 @@ class SharedFeatures:
             return
         prefix = _prefix(place)
         there = {entry.key: entry.size for entry in self._ask(lambda: [*self._store.keys(prefix)])}
-        rows = [path.relative_to(place.folder).as_posix() for path in sorted(place.rows.glob("*.npy"))]
+        rows = [(place.rows / name).relative_to(place.folder).as_posix() for name in [READER, *(f"{split}.npy" for split in SPLITS)]]
         sent = 0
         for name in [*place.shards(), *rows]:
             key, path = f"{prefix}{name}", place.folder / name
-            if there.get(key) != path.stat().st_size:
+            same = there.get(key) == path.stat().st_size
+            if not same or (name in rows and not self._ask(lambda key=key, path=path: self._store.holds(key, path))):  # type: ignore[misc]
                 self._ask(lambda key=key, path=path: self._store.upload(key, path))  # type: ignore[misc]
                 sent += 1
         if sent:

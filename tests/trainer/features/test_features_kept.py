@@ -1,6 +1,7 @@
 """Vectors are read once and kept: whole or absent, found again by what they are of, verified, shared, resumed."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -196,6 +197,31 @@ def test_what_one_machine_published_the_next_one_takes_and_needs_no_reader(
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     with pytest.raises(StoreDamagedError, match="is damaged"):
         texts(change(run, f"storage.data={tmp_path / 'third'}"), alone)
+
+
+def test_a_model_that_changed_in_its_folder_is_read_anew(
+    reading_run: RunFile, alone: World, tmp_path: Path, tiny_llama: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = shutil.copytree(tiny_llama, tmp_path / "model")
+    run = change(
+        reading_run, f"features.reader={model}", "features.max_length=512", f"storage.remote={tmp_path / 'store'}",
+        "storage.publish_data=true",
+    )  # fmt: skip
+    read_features(run, alone)
+    before = texts(run, alone)
+    weights = model / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-200_000:] = content[-100_000:] * 2
+    weights.write_bytes(content)
+    with pytest.raises(DataError, match="has not been read"):
+        texts(run, alone)
+    capsys.readouterr()
+    read_features(run, alone)
+    assert f"0 found, {DISTINCT} read" in capsys.readouterr().err
+    after = texts(run, alone)
+    assert not any(np.array_equal(before[split], after[split]) for split in before)
+    found = texts(change(run, f"storage.data={tmp_path / 'other'}"), alone)
+    assert all(np.array_equal(found[split], after[split]) for split in after)
 
 
 def test_a_data_set_of_another_kind_has_no_text(small_run: RunFile, reading_run: RunFile, alone: World) -> None:
