@@ -12,12 +12,13 @@ from torch import Tensor
 
 from trainer import checkpoint, data
 from trainer.checkpoint import Checkpoint
+from trainer.correction import correct
 from trainer.data.manifest import Grid, grid_of
 from trainer.data.sampler import evenly, original_rows
 from trainer.data.store import Split, read_identifiers, read_split
 from trainer.data.stream import Rows
 from trainer.dist import StopSignal, World
-from trainer.evaluators import Evaluator, Indices, Judged, Outcome, Voting, evaluator_for
+from trainer.evaluators import COMPARED, Each, Evaluator, Indices, Judged, Outcome, Taker, Voting, evaluator_for
 from trainer.evaluators.exact import Solved, log_line, scores
 from trainer.examples import WATCHED_ROWS, Watched, show_rows
 from trainer.features.text import with_text
@@ -76,6 +77,7 @@ def evaluate(
         scoring.test(scope)
         if scope.whole or not part:
             scoring.other_sets(scope)
+            scoring.correction(scope)
         if voters:
             scoring.ensemble(scope, found, voters)
     result = {
@@ -200,11 +202,11 @@ class Scoring:
         """Score the test set, and judge its answers by what they are."""
         evaluator = self._evaluator(scope)
         split, show = self._splits["test"], evenly(scope.rows, self._run.evaluate.examples)
-        solved = self._solve("test", scope.rows, self.plan, show, evaluator)
+        solved, compared = self._compared("test", scope.rows, show, evaluator)
         if evaluator is not None:
             self._merged = evaluator.merged(self._world.gather_objects(evaluator.state()))
             self.outcome = evaluator.outcome(self._merged)
-        self._note("test", "test", scope.rows, solved, self.outcome)
+        self._note("test", "test", scope.rows, solved, self.outcome, compared)
         if not self.outcome.gallery:
             shown = show_rows("test", split, solved, self.grid, self._names)
             self.examples += [row | {"remark": self.outcome.remarks.get(row["row"], "")} for row in shown]
@@ -214,12 +216,25 @@ class Scoring:
         options, train = self._run.evaluate, self._splits["train"]
         if options.fit_sample:
             rows = original_rows(train, options.fit_sample)
-            solved = self._solve("train", rows, self.plan, evenly(rows, options.examples))
-            self._note("fit", "train", rows, solved)
+            solved, compared = self._compared("train", rows, evenly(rows, options.examples))
+            self._note("fit", "train", rows, solved, compared=compared)
             self.examples += show_rows("fit", train, solved, self.grid, self._names)
         if options.blank_identifiers:
             plan = replace(self.plan, blank_identifier=self._splits["test"].metadata.blank_identifier_id)
             self._note("test_blank", "test", scope.rows, self._solve("test", scope.rows, plan, NOTHING))
+
+    def correction(self, scope: Scope) -> None:
+        """Score the test set once more, with several attempts at each row, if the run asks for it."""
+        if not self._run.evaluate.self_correction:
+            return
+        plan = replace(self.plan, rollouts=1, noise=0.0)
+        found = correct(
+            self._run, self._model, self._splits, self.grid.layout, scope.rows, plan, self._world, self._check
+        )
+        self.sets["test"]["self_correction"] = found
+        if self._world.first:
+            by_attempt = ", ".join(f"{share:.4f}" for share in found["exact_by_attempt"])
+            say(f"told what is wrong: exact within 1, 2, … attempts {by_attempt}")
 
     def ensemble(self, scope: Scope, scored: Checkpoint, checkpoints: list[Checkpoint]) -> None:
         """Let `checkpoints` vote together; the scores of the checkpoint `scored` are not touched by it."""
@@ -243,18 +258,31 @@ class Scoring:
         )
         return evaluator_for(self.grid.kind, judged)
 
-    def _solve(
-        self, split: str, rows: Indices, plan: Plan, show: Indices, evaluator: Evaluator | None = None
-    ) -> Solved:
+    def _compared(
+        self, split: str, rows: Indices, show: Indices, evaluator: Evaluator | None = None
+    ) -> tuple[Solved, dict[str, Any]]:
+        """Solve rows; return how each went, and how their answers compare with the truth where those are grids."""
+        judged = Judged(self._folder, self._splits[split], rows, self._names, self._run.evaluate, self.grid.layout)
+        compare = evaluator_for(self.grid.kind, judged, COMPARED)
+        takers = [one for one in (evaluator, compare) if one is not None]
+        solved = self._solve(split, rows, self.plan, show, Each(takers) if takers else None)
+        if compare is None:
+            return solved, {}
+        return solved, compare.outcome(compare.merged(self._world.gather_objects(compare.state()))).scores
+
+    def _solve(self, split: str, rows: Indices, plan: Plan, show: Indices, evaluator: Taker | None = None) -> Solved:
         reader = Rows(self._splits[split], self._world.device, on_device=False)
         return solve(
             self._model, reader, rows, plan, self._world, show=show, check=self._check, evaluator=evaluator
         )  # fmt: skip
 
-    def _note(self, name: str, split: str, rows: Indices, solved: Solved, outcome: Outcome | None = None) -> None:
+    def _note(
+        self, name: str, split: str, rows: Indices, solved: Solved, outcome: Outcome | None = None,
+        compared: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         read = self._splits[split]
         found = scores(solved, groups_of(read, rows)) | {"puzzles": _whole_puzzles(read, rows, solved)}
-        self.sets[name] = found | (outcome.scores if outcome else {})
+        self.sets[name] = found | (outcome.scores if outcome else {}) | (compared or {})
         if self._world.first:
             more = f"; {outcome.summary}" if outcome and outcome.summary else ""
             say(f"{name}: {found['count']} rows, exact {_with_interval(found)}{more}")

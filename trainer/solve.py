@@ -19,7 +19,7 @@ from torch import Tensor
 from trainer.agency import HEART
 from trainer.data.stream import Rows
 from trainer.dist import World
-from trainer.evaluators import Evaluator
+from trainer.evaluators import Taker
 from trainer.evaluators.exact import Losses, Rollouts, Solved
 from trainer.evaluators.select import Selection, select
 from trainer.models import TrainableModel
@@ -60,7 +60,7 @@ def solve(
     *,
     show: Indices,
     check: Callable[[], None],
-    evaluator: Evaluator | None = None,
+    evaluator: Taker | None = None,
 ) -> Solved:
     """Work on the rows `wanted` [n] of a split and return how each went, in the same order, on every process.
 
@@ -187,7 +187,7 @@ class _Work:
 class _Record:
     """What happened to every row of this process."""
 
-    def __init__(self, rows: Indices, plan: Plan, show: set[int], evaluator: Evaluator | None) -> None:
+    def __init__(self, rows: Indices, plan: Plan, show: set[int], evaluator: Taker | None) -> None:
         by_step, by_rollout = (len(rows), plan.steps), (len(rows), plan.rollouts)
         self._rows, self._plan, self._show, self._evaluator = rows, plan, show, evaluator
         self._exact = np.zeros(by_step, np.bool_)

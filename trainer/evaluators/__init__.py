@@ -5,6 +5,7 @@ an evaluator is one line in `EVALUATORS` and one file beside this one.
 Legend: `B` rows, `K` rollouts of each, `L` cells.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +26,9 @@ EVALUATORS = {
     "sudoku": "trainer.evaluators.sudoku:SudokuRules",
 }
 """Kind of grid -> the class that judges its answers. Kinds that are not here have their row scores alone."""
+
+COMPARED = {"arc": "trainer.evaluators.grids:GridScores"}
+"""Kind of grid -> the class that compares answers with the truth, on training rows, too."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,18 @@ class Outcome:
     """The scores in a line, for people."""
 
 
-class Evaluator(Protocol):
-    """Judges answers as they come, on every process for itself; at the end their states meet."""
-
-    def __init__(self, judged: Judged) -> None:
-        """Prepare for the rows of `judged`."""
+class Taker(Protocol):
+    """Takes answers as they come, on every process for itself."""
 
     def add(self, rows: Indices, answers: npt.NDArray[Any], q_halt: npt.NDArray[np.float32], chosen: Indices) -> None:
         """Take finished rows [B]: `answers` [B, K, L], `q_halt` [B, K], and the rollout chosen for each row [B]."""
+
+
+class Evaluator(Taker, Protocol):
+    """Judges answers as they come; at the end the states of all processes meet."""
+
+    def __init__(self, judged: Judged) -> None:
+        """Prepare for the rows of `judged`."""
 
     def state(self) -> Any:
         """Return what was seen here."""
@@ -89,9 +97,21 @@ class Voting(Evaluator, Protocol):
         """Return the scores of all ballots of `rounds` (what `merged` returned for each) in one count."""
 
 
-def evaluator_for(kind: str, judged: Judged) -> Evaluator | None:
-    """Return the evaluator of a kind of grid, None where there is none."""
-    if kind not in EVALUATORS:
+class Each:
+    """Passes every answer on to several takers."""
+
+    def __init__(self, takers: Sequence[Taker]) -> None:
+        self._takers = takers
+
+    def add(self, rows: Indices, answers: npt.NDArray[Any], q_halt: npt.NDArray[np.float32], chosen: Indices) -> None:
+        """Pass finished rows on."""
+        for taker in self._takers:
+            taker.add(rows, answers, q_halt, chosen)
+
+
+def evaluator_for(kind: str, judged: Judged, table: Mapping[str, str] = EVALUATORS) -> Evaluator | None:
+    """Return the evaluator that `table` has for a kind of grid, None where there is none."""
+    if kind not in table:
         return None
-    module, name = EVALUATORS[kind].split(":")
+    module, name = table[kind].split(":")
     return cast(Evaluator, getattr(import_module(module), name)(judged))

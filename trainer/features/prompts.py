@@ -34,12 +34,15 @@ class Prompt:
 
     examples: tuple[Pair, ...]
     question: str
+    feedback: str = ""
+    """What is wrong with the last answer."""
 
     def text(self, left_out: int = 0) -> str:
         """Return the text, without the first `left_out` examples."""
         shown = enumerate(self.examples[left_out:], 1)
         parts = [f"Example {number}:\nInput:\n{one}\nOutput:\n{other}\n" for number, (one, other) in shown]
-        return "\n".join([f"{INSTRUCTION}\n", *parts, f"Test Input:\n{self.question}\n", REQUEST])
+        said = [f"Your last output grid is wrong: {self.feedback}\n"] if self.feedback else []
+        return "\n".join([f"{INSTRUCTION}\n", *parts, f"Test Input:\n{self.question}\n", *said, REQUEST])
 
 
 def fitted(prompt: Prompt, count: Callable[[str], int], most: int) -> str:

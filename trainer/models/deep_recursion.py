@@ -25,6 +25,8 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 EMPTY = 0
 """The token of an empty cell, of every kind of puzzle."""
 STATES = ("y", "z")
+FEWEST = 4
+"""Numbers that must be normalised together: of one nothing is left, and of two a sign."""
 
 
 class Refinement(nn.Module):
@@ -188,11 +190,12 @@ class DeepRecursion(nn.Module):
                 f"model.family: deep_recursion looks at square canvases, rows of {cells} cells are none",
                 next="take the family trm, or another data source",
             )
-        if canvas <= STRIDE and gcd(GROUPS, cfg.latent_channels) == cfg.latent_channels:
+        together = cfg.latent_channels // gcd(GROUPS, cfg.latent_channels)
+        if canvas <= STRIDE and together < FEWEST:
             raise SpecError(
-                f"model.latent_channels: of {cfg.latent_channels} channels each is normalised by itself, and on"
-                f" {canvas} x {canvas} cells each is a single number, of which nothing would be left",
-                next=f"use {2 * GROUPS} or more",
+                f"model.latent_channels: on {canvas} x {canvas} cells a channel is a single number, and of"
+                f" {cfg.latent_channels} channels {together} are normalised together: next to nothing is left of them",
+                next=f"use {FEWEST * GROUPS} or more",
             )
         self.cfg, self._cells, self._canvas = cfg, cells, canvas
         self.inner = DeepRecursiveNetwork(cfg, vocab, canvas, identifiers)

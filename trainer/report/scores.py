@@ -11,6 +11,14 @@ CHECKS = {
             "exact": "and it is the path that is known",
         },
     ),
+    "grids": (
+        "Grids",
+        {
+            "exact": "cut where the answer says it ends, the grid is the truth",
+            "shape": "it has the truth's size",
+            "pixels": "part of the truth's cells that are right in it",
+        },
+    ),
     "rules": ("Rules", {"valid": "every rule and every given kept", "exact": "and it is the solution that is known"}),
 }
 """Name in eval.json -> title, and check -> meaning."""
@@ -43,11 +51,14 @@ def checks(test: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for key, (title, meanings) in CHECKS.items():
         if key in test:
+            intervals = test[key].get("intervals", {})
             rows = [
-                (name, meaning, [_share(test[key][name], test[key]["intervals"][name])])
-                for name, meaning in meanings.items()
+                (name, meaning, [_share(test[key][name], intervals.get(name))]) for name, meaning in meanings.items()
             ]
             found.append({"title": title, "rows": rows})
+    if told := test.get("self_correction"):
+        rows = [(f"attempt {n}", "", [_share(share, None)]) for n, share in enumerate(told["exact_by_attempt"], 1)]
+        found.append({"title": "Right within so many attempts, told by the truth what was wrong", "rows": rows})
     return found
 
 
@@ -55,8 +66,8 @@ def _cells(scored: dict[str, Any], ks: list[str]) -> list[str]:
     return [_share(scored["pass_at"][k], scored["intervals"][k]) if k in scored["pass_at"] else "" for k in ks]
 
 
-def _share(share: float, interval: dict[str, Any]) -> str:
-    return f"{100 * share:.1f} % ({range_of(interval)})"
+def _share(share: float, interval: dict[str, Any] | None) -> str:
+    return f"{100 * share:.1f} %" + (f" ({range_of(interval)})" if interval else "")
 
 
 def range_of(interval: dict[str, Any]) -> str:

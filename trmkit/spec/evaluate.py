@@ -1,6 +1,6 @@
 """The `evaluate` section: when and how the model is scored."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -41,6 +41,8 @@ class TextSection(Section):
 
 class EvaluateSection(Section):
     """When and how the model is scored. Scores always come from the averaged (EMA) weights when there are any."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"self_correction"})
 
     every_steps: PositiveInt | None = None
     """Evaluate during training after so many updates; null: only at the end."""
@@ -97,6 +99,10 @@ class EvaluateSection(Section):
     ensemble: Annotated[int, Field(ge=2)] | None = None
     """ARC: let so many of the newest kept checkpoints vote together, as a score of its own at the end. The score of a
     checkpoint never holds votes of another; null: no such score."""
+
+    self_correction: Annotated[int, Field(ge=2)] | None = None
+    """Models that read text: at the end, attempts at each test row, all but the first told in words what is wrong with
+    the one before. The words come from the truth, so this is a score of its own, beside those without; null: none."""
 
     @model_validator(mode="after")
     def _rollouts_differ(self) -> "EvaluateSection":

@@ -66,6 +66,8 @@ class RunFile(Section):
     @model_validator(mode="after")
     def _text_is_read(self) -> "RunFile":
         model, features = self.model, self.features
+        if features is None and self.evaluate.self_correction:
+            raise ValueError("evaluate.self_correction: only a model that reads text can be told what is wrong")
         if features is None:
             if model.text_width is not None:
                 raise ValueError("features: the model is conditioned on text; say who reads it, as {reader: hash}")

@@ -198,7 +198,7 @@ def test_every_option_trains(options: Any) -> None:
 
 @pytest.mark.parametrize("cells", [16, 81, 144, 256, 900])
 def test_any_square_canvas_is_looked_at(cells: int) -> None:
-    step = make(cells, n_inner=1)(None, batch(2, cells))
+    step = make(cells, n_inner=1, latent_channels=128)(None, batch(2, cells))
     assert step.outputs["logits"].shape == (2, cells, 12)
     assert step.outputs["q_halt"].shape == (2,)
 
@@ -206,8 +206,10 @@ def test_any_square_canvas_is_looked_at(cells: int) -> None:
 def test_a_canvas_that_is_no_square_and_a_latent_state_of_single_numbers_are_refused() -> None:
     with pytest.raises(SpecError, match="rows of 80 cells are none"):
         make(80)
-    with pytest.raises(SpecError, match="latent_channels: of 32 channels each is normalised by itself"):
-        make(64, latent_channels=32)
+    with pytest.raises(
+        SpecError, match="latent_channels: on 8 x 8 cells a channel is a single number, and of 64 channels 2"
+    ):
+        make(64)
 
 
 def test_empty_cells_weigh_what_they_are_told_to_and_ignored_ones_nothing() -> None:
