@@ -11,6 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from trainer.agency import HEART, in_cluster, last_words
+from trainer.arguments import count, stages, suites, words
 from trmkit.errors import SpecError, TrmError
 from trmkit.spec.evaluate import SUITES
 from trmkit.spec.load import load
@@ -128,16 +129,16 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--checkpoint", choices=("last", "best"), default="last")
         if name == "evaluate":
             command.add_argument(
-                "--sample", type=_count, metavar="N", help="score so many rows or items, or whole ARC tasks"
+                "--sample", type=count, metavar="N", help="score so many rows or items, or whole ARC tasks"
             )
             command.add_argument(
                 "--with", action="append", default=[], type=Path, dest="others", metavar="RUN_DIRECTORY",
                 help="let this run vote together with that one; may be given again",
             )  # fmt: skip
-            command.add_argument("--tasks", type=_words, default=(), metavar="A,B", help="score these tasks")
-            command.add_argument("--suite", type=_suites, default=(), metavar="A,B", help=f"{', '.join(SUITES)} or all")
+            command.add_argument("--tasks", type=words, default=(), metavar="A,B", help="score these tasks")
+            command.add_argument("--suite", type=suites, default=(), metavar="A,B", help=f"{', '.join(SUITES)} or all")
         if name == "run":
-            command.add_argument("--stages", type=_stages, default=STAGES, metavar="A,B", help=",".join(STAGES))
+            command.add_argument("--stages", type=stages, default=STAGES, metavar="A,B", help=",".join(STAGES))
         if name == "export":
             command.add_argument("--compiled", action="store_true", help="use the names of a compiled model")
         if name == "describe":
@@ -163,38 +164,8 @@ def add_ladder(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", type=Path, metavar="RUN.yaml")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one key")
     command.add_argument("--variants", default="all", metavar="A,B", help="all, or some of the rungs")
-    command.add_argument("--seeds", type=_count, default=3, metavar="N", help="so many, from the run file's on")
+    command.add_argument("--seeds", type=count, default=3, metavar="N", help="so many, from the run file's on")
     command.add_argument("--out", type=Path, help="folder of the report; else beside the runs")
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    words = tuple(word.strip() for word in text.split(",") if word.strip())
-    if not words:
-        raise argparse.ArgumentTypeError("names no task")
-    return words
-
-
-def _suites(text: str) -> tuple[str, ...]:
-    words = _words(text)
-    unknown = [word for word in words if word not in (*SUITES, "all")]
-    if unknown:
-        known = ", ".join((*SUITES, "all"))
-        raise argparse.ArgumentTypeError(f"there is no suite {unknown[0]!r}; there are {known}")
-    return words
-
-
-def _stages(text: str) -> tuple[str, ...]:
-    words = _words(text)
-    unknown = [word for word in words if word not in STAGES]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"there is no stage {unknown[0]!r}; there are {', '.join(STAGES)}")
-    return words
 
 
 def add_data(command: argparse.ArgumentParser) -> None:

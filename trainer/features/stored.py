@@ -50,7 +50,10 @@ class SharedFeatures:
             return
         prefix = _prefix(place)
         there = {entry.key: entry.size for entry in self._ask(lambda: [*self._store.keys(prefix)])}
-        rows = [(place.rows / name).relative_to(place.folder).as_posix() for name in [READER, *(f"{split}.npy" for split in SPLITS)]]
+        rows = [
+            (place.rows / name).relative_to(place.folder).as_posix()
+            for name in [READER, *(f"{split}.npy" for split in SPLITS)]
+        ]
         sent = 0
         for name in [*place.shards(), *rows]:
             key, path = f"{prefix}{name}", place.folder / name
