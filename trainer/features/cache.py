@@ -30,6 +30,8 @@ SHARD = re.compile(r"shard-([0-9a-f]{16})\.safetensors")
 SHARD_BYTES = 64 << 20
 """Most bytes of vectors in a shard, unless a single prompt has more."""
 SPLITS = ("train", "test")
+READER = "reader"
+"""File beside the keys of rows: identity of the reader that they are of."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +52,32 @@ class Place:
         found = self.folder.iterdir() if self.folder.is_dir() else ()
         return sorted(path.name for path in found if SHARD.fullmatch(path.name))
 
-    def keys(self) -> dict[str, Keys] | None:
-        """Return the keys of the rows of every split; None: not all of them are here. DataError: a file is damaged."""
+    def keys(self, reader: str | None = None) -> dict[str, Keys] | None:
+        """Return the keys of the rows of every split; None: not all of them are here, or they are another `reader`'s.
+
+        DataError: a file is damaged.
+        """
         paths = {split: self.rows / f"{split}.npy" for split in SPLITS}
         if not all(path.is_file() for path in paths.values()):
             return None
+        if reader is not None and _text_of(self.rows / READER) != reader:
+            return None
         return {split: _read_keys(path) for split, path in paths.items()}
 
-    def write_keys(self, keys: dict[str, Keys]) -> None:
-        """Write the keys of the rows: the last thing to be written."""
+    def write_keys(self, keys: dict[str, Keys], reader: str) -> None:
+        """Write the keys of the rows, which come from the reader of this identity: the last thing to be written."""
+        write_whole(self.rows / READER, reader)
         for split, some in keys.items():
             content = io.BytesIO()
             np.save(content, some)
             write_whole(self.rows / f"{split}.npy", content.getvalue())
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _read_keys(path: Path) -> Keys:

@@ -22,7 +22,7 @@ from trainer.dist import World
 from trainer.features.cache import SHARD_BYTES, SPLITS, Place, Shards, write_shard
 from trainer.features.keys import Keys, as_array, as_words, key_of, text_of
 from trainer.features.prompts import Prompts
-from trainer.features.readers import Reader, Vectors, open_reader
+from trainer.features.readers import Reader, Vectors, identity_here, open_reader
 from trainer.features.stored import open_shared
 from trainer.progress import say
 from trmkit.errors import DataError
@@ -98,12 +98,12 @@ def take(run: RunFile, place: Place, world: World) -> None:
 
 
 def counted(place: Place, section: FeaturesSection, world: World) -> Counts | None:
-    """Return how much of what the data set needs is kept here; None: nobody knows what it needs.
+    """Return how much of what the data set needs is kept here; None: nobody knows what it needs of this reader.
 
     Every process calls it. DataError, on all: a file is damaged.
     """
     with world.together():
-        keys = place.keys()
+        keys = place.keys(identity_here(section))
         return None if keys is None else _count(keys, Shards(place, section, verify=world.local_rank == 0))
 
 
@@ -133,7 +133,7 @@ def _read(section: FeaturesSection, folder: Path, place: Place, world: World) ->
             left = _count(keys, Shards(place, section)).read
             if left:
                 raise DataError(f"{place.folder}: {left:,} prompts are missing still", next="run the stage once more")
-            place.write_keys(keys)
+            place.write_keys(keys, reader.identity)
     return counts
 
 

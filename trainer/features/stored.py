@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from trainer.features.cache import SHARD, Place
+from trainer.features.cache import READER, SHARD, SPLITS, Place
 from trmkit.errors import StoreDamagedError, StoreUnavailableError
 from trmkit.spec.storage import StorageSection
 from trmkit.store.base import Entry, Say, Store
@@ -49,23 +49,27 @@ class SharedFeatures:
         if not self._publishes:
             return
         prefix = _prefix(place)
-        there = {entry.key: entry.size for entry in self._ask(lambda: [*self._store.keys(prefix)])}
-        rows = [path.relative_to(place.folder).as_posix() for path in sorted(place.rows.glob("*.npy"))]
-        sent = 0
-        for name in [*place.shards(), *rows]:
-            key, path = f"{prefix}{name}", place.folder / name
-            if there.get(key) != path.stat().st_size:
-                self._ask(lambda key=key, path=path: self._store.upload(key, path))  # type: ignore[misc]
-                sent += 1
+        sizes = {entry.key: entry.size for entry in self._ask(lambda: [*self._store.keys(prefix)])}
+        rows = place.rows.relative_to(place.folder).as_posix()
+        keys = [f"{rows}/{name}" for name in (READER, *(f"{split}.npy" for split in SPLITS))]
+        shards = [name for name in place.shards() if sizes.get(prefix + name) != (place.folder / name).stat().st_size]
+        sent = [*shards, *(name for name in keys if not self._holds(prefix + name, place.folder / name))]
+        for name in sent:
+            self._send(prefix + name, place.folder / name)
         if sent:
-            self._say(f"published {sent} files of features in {self._store.url}/{prefix}")
+            self._say(f"published {len(sent)} files of features in {self._store.url}/{prefix}")
+
+    def _holds(self, key: str, path: Path) -> bool:
+        return self._ask(lambda: self._store.holds(key, path))
+
+    def _send(self, key: str, path: Path) -> None:
+        self._ask(lambda: self._store.upload(key, path))
+
+    def _read(self, entry: Entry, start: int) -> bytes:
+        return self._ask(lambda: self._store.read_range(entry, start, min(PIECE, entry.size - start)))
 
     def _bring(self, entry: Entry, target: Path) -> None:
-        pieces = [
-            self._ask(lambda at=at: self._store.read_range(entry, at, min(PIECE, entry.size - at)))  # type: ignore[misc]
-            for at in range(0, entry.size, PIECE)
-        ]
-        content = b"".join(pieces)
+        content = b"".join(self._read(entry, start) for start in range(0, entry.size, PIECE))
         match = SHARD.fullmatch(target.name)
         if match and hashlib.sha256(content).hexdigest()[:16] != match[1]:
             raise StoreDamagedError(

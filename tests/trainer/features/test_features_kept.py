@@ -1,6 +1,7 @@
 """Vectors are read once and kept: whole or absent, found again by what they are of, verified, shared, resumed."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -198,6 +199,31 @@ def test_what_one_machine_published_the_next_one_takes_and_needs_no_reader(
         texts(change(run, f"storage.data={tmp_path / 'third'}"), alone)
 
 
+def test_a_model_that_changed_in_its_folder_is_read_anew(
+    reading_run: RunFile, alone: World, tmp_path: Path, tiny_llama: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = shutil.copytree(tiny_llama, tmp_path / "model")
+    run = change(
+        reading_run, f"features.reader={model}", "features.max_length=512", f"storage.remote={tmp_path / 'store'}",
+        "storage.publish_data=true",
+    )  # fmt: skip
+    read_features(run, alone)
+    before = texts(run, alone)
+    weights = model / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-200_000:] = content[-100_000:] * 2
+    weights.write_bytes(content)
+    with pytest.raises(DataError, match="has not been read"):
+        texts(run, alone)
+    capsys.readouterr()
+    read_features(run, alone)
+    assert f"0 found, {DISTINCT} read" in capsys.readouterr().err
+    after = texts(run, alone)
+    assert not any(np.array_equal(before[split], after[split]) for split in before)
+    found = texts(change(run, f"storage.data={tmp_path / 'other'}"), alone)
+    assert all(np.array_equal(found[split], after[split]) for split in after)
+
+
 def test_a_data_set_of_another_kind_has_no_text(small_run: RunFile, reading_run: RunFile, alone: World) -> None:
     puzzles = build_for(small_run)
     run = change(reading_run, f"data={{source: folder, path: {puzzles}}}")
@@ -205,20 +231,25 @@ def test_a_data_set_of_another_kind_has_no_text(small_run: RunFile, reading_run:
         read_features(run, alone)
 
 
-def on_two(*arguments: str, **environment: str) -> "list[subprocess.Popen[str]]":
+def on_two(*arguments: str, folders: tuple[Path, ...] = (), **environment: str) -> "list[subprocess.Popen[str]]":
     """Start the trainer on two processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", "trainer", *arguments],
-            env={**os.environ, **environment, "WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank,
-                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    found = []
+    for rank in ("0", "1"):
+        own = {"RANK": rank, "LOCAL_RANK": "0" if folders else rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        found.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "trainer", *arguments],
+                env={**os.environ, **environment, **own, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"},
+                cwd=folders[int(rank)] if folders else None,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
-        for rank in ("0", "1")
-    ]  # fmt: skip
+    return found
 
 
 def test_two_processes_share_the_work_and_keep_the_same(reading_run: RunFile, alone: World, tmp_path: Path) -> None:
@@ -231,3 +262,19 @@ def test_two_processes_share_the_work_and_keep_the_same(reading_run: RunFile, al
     assert len(place.shards()) == 2
     found, online = texts(reading_run, alone), texts(change(reading_run, "features.online=true"), alone)
     assert all(np.array_equal(found[split], online[split]) for split in online)
+
+
+def test_machines_that_share_no_folder_all_have_everything(reading_run: RunFile, alone: World, tmp_path: Path) -> None:
+    run = change(reading_run, "storage.data=data", "storage.path=runs")
+    machines = tmp_path / "one", tmp_path / "two"
+    for machine in machines:
+        machine.mkdir()
+    paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    children = on_two("features", written(run, tmp_path), folders=machines, **paths)
+    said = [child.communicate() for child in children]
+    assert [child.returncode for child in children] == [0, 0], said
+    found = [texts(change(run, f"storage.data={machine / 'data'}"), alone) for machine in machines]
+    assert all(np.array_equal(found[0][split], found[1][split]) for split in found[0])
+    names = [{path.name for path in (machine / "data").rglob("shard-*")} for machine in machines]
+    assert names[0] == names[1]
+    assert len(names[0]) == 2

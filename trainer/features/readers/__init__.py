@@ -5,6 +5,7 @@ Legend: n texts, S vectors of each, F numbers of a vector.
 
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
@@ -35,6 +36,18 @@ class Reader(Protocol):
 
     def read(self, texts: Sequence[str]) -> Vectors:
         """Return what is kept of each text, [n, S, F]; vectors that a short one lacks are zeros behind the others."""
+
+
+def identity_here(section: FeaturesSection) -> str | None:
+    """Return the identity of a reader that needs nothing to be known; None: it is on the hub, or is not here."""
+    if section.reader == HASH:
+        from trainer.features.readers.hashing import IDENTITY
+
+        return IDENTITY
+    from trainer.features.readers.hub import content_of
+
+    folder = Path(section.reader).expanduser()
+    return content_of(folder) if folder.is_dir() else None
 
 
 def open_reader(section: FeaturesSection, device: "torch.device | None" = None) -> Reader:

@@ -22,6 +22,7 @@ VERSION = 1
 """Counted up whenever the same text gives other vectors."""
 LONGEST_RUN = 3
 """Words of the longest sequences that are counted."""
+IDENTITY = f"hash-{VERSION}"
 PLACES = 8
 """Numbers of a vector that one sequence adds to or takes from."""
 
@@ -32,7 +33,7 @@ class HashReader:
     def __init__(self, section: FeaturesSection, _device: Any = None) -> None:
         """Make vectors of `section.width` numbers."""
         self._section = section
-        self.identity = f"hash-{VERSION}"
+        self.identity = IDENTITY
         self._places = lru_cache(1 << 18)(self._hashed)
 
     def count(self, text: str) -> int:

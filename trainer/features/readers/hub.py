@@ -1,9 +1,15 @@
-"""Why a model cannot be had from the hub, in words that say what to do."""
+"""Models as files: what is in a folder, and why one cannot be had from the hub, in words that say what to do."""
 
+import hashlib
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from trmkit.errors import DataError
 
+SAMPLED = 1 << 20
+"""Bytes at the beginning and at the end of each file of a model in a folder that its identity is made of."""
+KEPT = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja")
 LOCAL = "or set features.reader to a folder with its files"
 
 
@@ -43,3 +49,16 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def content_of(folder: Path) -> str:
+    """Return a hash of a model in a folder: names and sizes of its files, and where they begin and end."""
+    listed = []
+    for path in sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in KEPT):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            digest = hashlib.sha256(file.read(SAMPLED))
+            file.seek(max(SAMPLED, size - SAMPLED))
+            digest.update(file.read(SAMPLED))
+        listed.append((path.name, size, digest.hexdigest()))
+    return f"folder-{hashlib.sha256(json.dumps(listed).encode()).hexdigest()}"

@@ -6,8 +6,6 @@ one batch a bfloat16 model gives other bits for the same prompt, by up to a few 
 Legend: n texts, B prompts of a pass, T tokens, S vectors of a text, F numbers.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -19,16 +17,13 @@ import torch
 from torch import Tensor
 
 from trainer.features.readers import Vectors
-from trainer.features.readers.hub import refusal
+from trainer.features.readers.hub import content_of, refusal
 from trainer.progress import say
 from trmkit.errors import DataError, SpecError
 from trmkit.spec.features import FeaturesSection
 
 STEP = 64
 """Tokens; padded lengths are multiples of it."""
-SAMPLED = 1 << 20
-"""Bytes at the beginning and at the end of each file of a model in a folder that its identity is made of."""
-KEPT = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja")
 INSTALL = "pip install 'trmctl[llm]'"
 
 
@@ -56,7 +51,7 @@ class LlamaReader:
                 next=f"--set features.width={hidden} --set model.text_hidden_size={hidden}",
             )
         commit = getattr(config, "_commit_hash", None) or section.revision
-        self.identity = _content_of(path) if path.is_dir() else f"{section.reader}@{commit}"
+        self.identity = content_of(path) if path.is_dir() else f"{section.reader}@{commit}"
         self._tokenizer = self._from("AutoTokenizer", "the tokenizer")
 
     def count(self, text: str) -> int:
@@ -159,16 +154,3 @@ def _refuse_4bit(device: torch.device) -> None:
             "features.quantize: 4bit needs the package bitsandbytes, which is not installed",
             next="pip install bitsandbytes, or --set features.quantize=none",
         )
-
-
-def _content_of(folder: Path) -> str:
-    """Return a hash of a model in a folder: names and sizes of its files, and where they begin and end."""
-    listed = []
-    for path in sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in KEPT):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            digest = hashlib.sha256(file.read(SAMPLED))
-            file.seek(max(SAMPLED, size - SAMPLED))
-            digest.update(file.read(SAMPLED))
-        listed.append((path.name, size, digest.hexdigest()))
-    return f"folder-{hashlib.sha256(json.dumps(listed).encode()).hexdigest()}"
