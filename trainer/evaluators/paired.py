@@ -56,7 +56,7 @@ def difference(pairs: Sequence[tuple[Right, Right]]) -> Difference | None:
     means = np.mean([_resampled(gaps.mean(axis=0), draw) for gaps in by_condition], axis=0)
     if seeds > 1:
         means += by_seed.std(ddof=1) / seeds**0.5 * draw.standard_t(seeds - 1, RESAMPLES)
-    low, high = np.quantile(means, (0.025, 0.975)).tolist()
+    low, high = np.quantile(means.clip(-1, 1), (0.025, 0.975)).tolist()  # no two scores differ by more
     return Difference(float(by_seed.mean()), low, high, seeds)
 
 

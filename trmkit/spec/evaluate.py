@@ -64,7 +64,7 @@ class EvaluateSection(Section):
     """Rows evaluated at once on each process; null takes the training batch of one process."""
 
     supervision_steps: PositiveInt | None = None
-    """Supervision steps per row, also more than the model was trained with; null takes `model.halt_max_steps`."""
+    """Supervision steps per row, also more than the model was trained with; null takes as many as in training."""
 
     rollouts: PositiveInt = 1
     """Times each row is tried in the evaluation at the end; all but the first with `noise`. On ARC each is a vote."""
