@@ -164,8 +164,9 @@ def _keys(
     prompts: Prompts, splits: dict[str, Split], section: FeaturesSection, reader: Reader, world: World
 ) -> dict[str, Keys]:
     """Return the keys of all rows; each process works out a share of them."""
-    found, telling = {}, Telling("prompts named", world)
+    found = {}
     for split in SPLITS:
+        telling = Telling(f"{split} prompts named", world)
         mine = range(world.rank, len(splits[split]), world.size)
         with world.together():
             keys = []

@@ -77,7 +77,11 @@ def test_two_processes_read_train_and_score(run: RunFile, tmp_path: Path) -> Non
     assert is_scored(run, RunDirectory.of(run))
 
 
-def test_a_prediction_is_given_the_text_that_the_row_had(run: RunFile, tmp_path: Path, alone: World) -> None:
+@pytest.mark.parametrize("layout", ["edges", "corners"])
+def test_a_prediction_is_given_the_text_that_the_row_had(
+    run: RunFile, tmp_path: Path, alone: World, layout: str
+) -> None:
+    run = change(run, f"data.layout={layout}")
     assert main(["run", written(run, tmp_path), "--stages", "build,features,train"]) == 0
     split = opened(run, alone)["test"]
     solver = Solver.load(RunDirectory.of(run).root)

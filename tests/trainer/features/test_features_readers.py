@@ -1,7 +1,7 @@
 """Readers: the same text gives the same vectors, whatever is read with it; what cannot be read says what to do."""
 
-import builtins
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,14 +107,7 @@ def test_a_folder_that_is_not_there_or_holds_no_model_is_named(tiny_llama: Path,
 
 
 def test_without_transformers_the_way_to_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def importing(name: str, *rest: Any) -> Any:
-        if name == "transformers":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", importing)
+    monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(DataError, match="transformers, which is not installed") as error:
         open_reader(section("some/model"))
     assert "pip install 'trmctl[llm]'" in error.value.next

@@ -9,6 +9,7 @@ Legend: n texts, B prompts of a pass, T tokens, S vectors of a text, F numbers.
 import os
 from collections.abc import Sequence
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +132,13 @@ class LlamaReader:
 
 def _transformers(section: FeaturesSection) -> Any:
     try:
-        import transformers
+        transformers: Any = import_module("transformers")
     except ImportError:
         raise DataError(
             f"features.reader: {section.reader} is read with transformers, which is not installed",
             next=f"{INSTALL}; or features.reader: hash, which needs nothing and understands nothing",
         ) from None
+    transformers.logging.set_verbosity_error()  # else it warns of a head that is left out on purpose
     return transformers
 
 
