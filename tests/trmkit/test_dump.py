@@ -42,7 +42,7 @@ def test_a_resolved_config_loads_back_equal(path: Path) -> None:
 def test_every_key_is_written_in_the_order_of_the_sections() -> None:
     text = dump(loads(GOOD))
     tops = [line.partition(":")[0] for line in text.splitlines() if not line.startswith(" ")]
-    assert tops == ["name", "model", "data", "train", "evaluate", "storage", "cluster", "seed"]
+    assert tops == ["name", "model", "data", "features", "train", "evaluate", "storage", "cluster", "seed"]
     assert "  lr_min_ratio: 1.0\n" in text
     assert "  betas: [0.9, 0.95]\n" in text
 

@@ -30,7 +30,7 @@ def test_a_key_has_a_type_a_default_and_a_meaning() -> None:
 @pytest.mark.parametrize("path", ["data.canvas", "data.arc.canvas"])
 def test_a_key_of_one_choice_is_found_with_and_without_the_choice(path: str) -> None:
     (key,) = keys(path)
-    assert (key.path, key.type) == ("data.canvas", "whole number from 2 to 30")
+    assert (key.path, key.type) == ("data.canvas", "whole number from 2 to 64")
 
 
 def test_a_key_that_choices_share_is_explained_for_each() -> None:
