@@ -64,7 +64,7 @@ def test_a_number_without_a_dot_is_a_number() -> None:
             "run.yaml:3: model.family: expected one of trm, hybrid, deep_recursion or ladder, found 'tmr'; did you mean 'trm'?",
         ),
         ("name: little\n", "", "run.yaml:1: name: missing; Name of the experiment"),
-        ("  family: trm\n", "", "run.yaml:2: model.family: missing; expected one of trm, hybrid, deep_recursion or ladder"),
+        ("  family: trm\n", "", "run.yaml:2: model.family: missing; expected trm, hybrid, deep_recursion or ladder"),
         ("name: little", "name: Little", "run.yaml:1: name: expected text of the form ^[a-z]"),
         ("steps: 10", "steps: many", "run.yaml:10: train.steps: expected a whole number, found 'many'"),
         ("steps: 10", "steps: 1e3", "run.yaml:10: train.steps: expected a whole number, found 1000.0"),

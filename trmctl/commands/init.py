@@ -17,7 +17,10 @@ SCHEMA = "runfile.schema.json"
 def templates() -> dict[str, str]:
     """Return the text of every template by name. They are copies of `configs/`, made by `make docs`."""
     folder = files("trmctl") / "templates"
-    found = sorted((item for item in folder.iterdir() if item.name.endswith(".yaml")), key=lambda item: item.name)
+    found = sorted(
+        (item for item in folder.iterdir() if item.name.endswith(".yaml")),
+        key=lambda item: item.name.removesuffix(".yaml"),
+    )
     return {item.name.removesuffix(".yaml"): item.read_text(encoding="utf-8") for item in found}
 
 
