@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def evaluate(
         "rollouts": {"count": plan.rollouts, "noise": plan.noise, "select": plan.select},
         "seconds": time.monotonic() - started,
         "sets": scoring.sets,
-        "grid": asdict(scoring.grid),
+        "grid": scoring.grid.as_json(),
         "examples": scoring.examples,
         "gallery": scoring.outcome.gallery,
     }

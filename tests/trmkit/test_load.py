@@ -61,7 +61,8 @@ def test_a_number_without_a_dot_is_a_number() -> None:
         (
             "family: trm",
             "family: tmr",
-            "run.yaml:3: model.family: expected one of trm, hybrid, deep_recursion or ladder, found 'tmr'; did you mean 'trm'?",
+            "run.yaml:3: model.family: expected one of trm, hybrid, deep_recursion or ladder, found 'tmr'; did you mean"
+            " 'trm'?",
         ),
         ("name: little\n", "", "run.yaml:1: name: missing; Name of the experiment"),
         ("  family: trm\n", "", "run.yaml:2: model.family: missing; expected trm, hybrid, deep_recursion or ladder"),
