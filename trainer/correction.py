@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from trainer.data.grid import decode
 from trainer.data.manifest import Layout
@@ -19,6 +20,7 @@ from trainer.data.stream import Rows
 from trainer.dist import World
 from trainer.evaluators import Indices
 from trainer.features.prompts import Prompts
+from trainer.features.readers import open_reader
 from trainer.features.text import NAME, Texts
 from trainer.models import TrainableModel
 from trainer.solve import Plan, solve
@@ -26,6 +28,12 @@ from trmkit.spec.run import RunFile
 
 MOST_NAMED = 5
 """Wrong cells that are named."""
+
+
+def reader_at_hand(run: RunFile, device: torch.device) -> None:
+    """Open the reader, so that a missing one is said before anything is scored. DataError, SpecError: it is missing."""
+    assert run.features is not None
+    open_reader(run.features, device).count("")
 
 
 class Told:

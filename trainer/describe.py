@@ -127,8 +127,16 @@ def _budget(name: str, budget: dict[str, dict[str, int] | None]) -> list[str]:
 def _parameters(model: TrainableModel) -> dict[str, int]:
     table = sum(m.weights.numel() for m in model.modules() if isinstance(m, SparseEmbedding))
     trainable = sum(p.numel() for p in model.parameters())
+    embeddings = sum(p.numel() for name, p in model.named_parameters() if name.endswith("embedding_weight"))
     buffers = sum(value.numel() for value in model.state_dict().values()) - trainable - table
-    return {"trainable": trainable, "table": table, "buffers": buffers, "total": trainable + table + buffers}
+    core = trainable - embeddings
+    return {
+        "trainable": trainable,
+        "core": core,
+        "table": table,
+        "buffers": buffers,
+        "total": trainable + table + buffers,
+    }
 
 
 def _trace(model: TrainableModel) -> dict[str, int]:
@@ -233,7 +241,13 @@ def _table(found: dict[str, Any], *, text: bool) -> str:
         lines.append(
             f"  data        {data['rows']:,} rows of {data['cells']} cells, {data['groups']:,} groups ({source})"
         )
-    names = {"trainable": "trainable", "table": "puzzle table", "buffers": "buffers", "total": "total"}
+    names = {
+        "trainable": "trainable",
+        "core": "without embeddings",
+        "table": "puzzle table",
+        "buffers": "buffers",
+        "total": "total",
+    }
     lines += [f"  parameters  {found['parameters'][key]:>15,}  {name}" for key, name in names.items()]
     lines += [f"  FLOPs       {value:>15.3g}  {key.replace('_', ' ')}" for key, value in found["flops"].items()]
     lines += [f"  memory      {size(value):>15}  {key.replace('_', ' ')}" for key, value in found["memory"].items()]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainer import checkpoint, data
 from trainer.checkpoint import Checkpoint
-from trainer.correction import correct
+from trainer.correction import correct, reader_at_hand
 from trainer.data.manifest import Grid, grid_of
 from trainer.data.sampler import evenly, original_rows
 from trainer.data.store import Split, read_identifiers, read_split
@@ -109,6 +109,8 @@ def open_scoring(run: RunFile, found: Checkpoint, world: World, check: Callable[
     grid = grid_of(folder)
     model = make_model(run, splits["train"].metadata, world.device)
     _refuse_what_cannot_be(run, model, grid)
+    if run.evaluate.self_correction:
+        reader_at_hand(run, world.device)
     weights = load_for_inference(model, found)
     prepare(model, run.train)
     return Scoring(run, model, splits, folder, grid, world, check, weights)

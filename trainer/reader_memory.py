@@ -51,7 +51,7 @@ def shape_of(section: FeaturesSection) -> Shape | None:
     if section.reader in KNOWN:
         return KNOWN[section.reader]
     try:
-        said: dict[str, Any] = json.loads((Path(section.reader) / "config.json").read_bytes())
+        said: dict[str, Any] = json.loads((Path(section.reader).expanduser() / "config.json").read_bytes())
         heads = int(said["num_attention_heads"])
         head = int(said.get("head_dim") or said["hidden_size"] // heads)
         kv = 2 * head * int(said.get("num_key_value_heads") or heads)

@@ -140,7 +140,7 @@ class _Work:
 
     def _add_losses(self, step: Step) -> None:
         parts = {name: value for name, value in step.metrics.items() if name.endswith("_loss")}
-        for name, value in {"loss": step.loss, **parts}.items():
+        for name, value in {"loss": step.loss * self._model.calls_per_update, **parts}.items():
             self._losses[name] = self._losses[name] + value if name in self._losses else value
         self._worked += len(self._pieces)
 

@@ -168,7 +168,8 @@ class TrainState:
             with self.clock.phase("backward"):
                 (step.loss / total).backward()
             self.carries[index] = step.carry
-            for name, value in {"loss": step.loss.detach(), **step.metrics}.items():
+            whole_loss = step.loss.detach() * self.model.calls_per_update  # an update's share of it is what was given
+            for name, value in {"loss": whole_loss, **step.metrics}.items():
                 metrics[name] = metrics[name] + value if name in metrics else value
 
     def _free(self) -> Tensor | None:

@@ -6,6 +6,7 @@ from tests.trainer.helpers import train_alone
 from trainer.dist import World
 from trainer.evaluate import evaluate
 from trainer.report.compare import compare_runs
+from trainer.report.gallery import same_tasks
 from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
@@ -32,3 +33,14 @@ def test_runs_of_the_same_tasks_are_compared_by_votes_costs_and_pictures(
     text = page.read_text()
     assert "The same tasks" in text
     assert "answer of run 2" in text
+
+
+def test_tasks_of_one_name_that_ask_something_else_are_not_put_side_by_side() -> None:
+    one = {"question": [[1]], "truth": [[2]], "answers": [{"grid": [[2]]}]}
+    other = one | {"truth": [[3]]}
+    shown = [
+        {"gallery": [{"task": name, "tests": tests}]} for name, tests in (("a", [one]), ("a", [one]), ("a", [other]))
+    ]
+    assert [task["name"] for task in same_tasks(shown[:2])] == ["a"]
+    assert same_tasks(shown) == []
+    assert same_tasks([*shown[:1], {"gallery": [{"task": "a", "tests": [one, one]}]}]) == []

@@ -31,7 +31,7 @@ KEYS: dict[str, set[str]] = {
         "name", "family", "model", "data", "parameters", "flops", "processes", "memory", "disk", "time",
     },
     "data": {"built", "rows", "groups", "cells", "vocabulary", "identifiers"},
-    "parameters": {"trainable", "table", "buffers", "total"},
+    "parameters": {"trainable", "core", "table", "buffers", "total"},
     "flops": {"per_sample", "per_token", "per_update", "training"},
     "memory": {
         "weights", "gradients", "optimizer", "ema", "puzzle_table", "carry", "activations", "total",

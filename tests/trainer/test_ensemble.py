@@ -29,10 +29,10 @@ def test_runs_of_different_models_and_canvases_vote_together(arc_run: RunFile, a
     assert found["together"]["pass_at"]["100"] >= max(one["pass_at"]["100"] for one in found["runs"])
 
 
-def test_two_votes_of_one_run_change_nothing(arc_run: RunFile, alone: World) -> None:
+def test_no_run_votes_twice(arc_run: RunFile, alone: World) -> None:
     one = arc_run, RunDirectory.of(arc_run)
-    found = vote_together([one, one], alone)
-    assert found["together"]["pass_at"] == found["runs"][0]["pass_at"]
+    with pytest.raises(SpecError, match="would vote twice"):
+        vote_together([one, one], alone)
 
 
 def test_runs_that_were_asked_other_tasks_do_not_vote_together(

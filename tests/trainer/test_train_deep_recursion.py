@@ -129,3 +129,17 @@ train: {steps: 3, batch_size: 4, optimizer: adamw, threads: 1, device: cpu}
 """
     here = [f"storage.path={tmp_path / 'runs'}", f"storage.data={tmp_path / 'data'}"]
     assert train_alone(loads(model + data, "sudoku.yaml", ["model.latent_channels=128", *here])) == 3
+
+
+@pytest.mark.parametrize("updates", ["accumulate", "per_outer"])
+def test_the_loss_that_is_logged_and_scored_is_that_of_a_step_however_updates_are_made(
+    run: RunFile, alone: World, updates: str
+) -> None:
+    run = change(run, f"model.updates={updates}", "evaluate.every_steps=null")
+    train_alone(run)
+    lines = [json.loads(line) for line in RunDirectory.of(run).metrics.read_text().splitlines()]
+    trained = [line for line in lines if line["kind"] == "train"]
+    assert trained
+    test = evaluate(run, RunDirectory.of(run), alone)["sets"]["test"]
+    for line in (*trained, test.get("losses", test)):
+        assert line["loss"] == pytest.approx(line["lm_loss"], rel=1e-5)

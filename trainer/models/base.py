@@ -26,7 +26,7 @@ class Step(NamedTuple):
     """What one supervised step gives back."""
 
     loss: Tensor
-    """Scalar, summed over rows."""
+    """Scalar, summed over rows; of a model that is updated after several calls, the call's share of the update."""
     carry: Carry | None
     """State of the rows, detached. None: every row is final."""
     outputs: dict[str, Tensor]

@@ -32,11 +32,12 @@ RESULTS = {
 """Name of a score -> where it is among the sets of an evaluation."""
 COSTS = {
     "parameters": ("parameters", "trainable"),
+    "without embeddings": ("parameters", "core"),
     "puzzle table": ("parameters", "table"),
     "FLOPs of training": ("flops", "training"),
     "memory, estimated": ("memory", "total"),
 }
-"""Name of a cost -> where it is in what `trainer.describe.costs` returns."""
+"""Name of a cost -> where it is in what `trainer.describe.costs` returns. What reads a text beforehand is not in it."""
 
 
 def compare_runs(directories: list[RunDirectory], output: str, page: Path | None = None) -> str:

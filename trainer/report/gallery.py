@@ -44,11 +44,16 @@ def same_tasks(evaluations: list[dict[str, Any] | None]) -> list[dict[str, Any]]
     truth, and the first answer of each evaluation. Runs whose questions are no tasks, as Sudokus, have none in common.
     """
     shown = [{task["task"]: task["tests"] for task in (found or {}).get("gallery", [])} for found in evaluations]
-    common = [name for name in shown[0] if all(name in one for one in shown[1:])]
+    common = [name for name, tests in shown[0].items() if all(_asked(one.get(name)) == _asked(tests) for one in shown)]
     return [
         {"name": name, "tests": [_answers(tests) for tests in zip(*(one[name] for one in shown), strict=True)]}
         for name in common
     ]
+
+
+def _asked(tests: list[dict[str, Any]] | None) -> list[Any] | None:
+    """Return questions and truths; tasks of one name may be other tasks."""
+    return None if tests is None else [(test["question"], test["truth"]) for test in tests]
 
 
 def _answers(tests: Sequence[dict[str, Any]]) -> list[tuple[str, Markup]]:

@@ -58,7 +58,7 @@ def command(
     Example:
       trmctl evaluate sudoku-4x4 --checkpoint best --sample 100
       trmctl evaluate ladder-nano/1f2e3d4c --suite algorithmic,longctx
-      trmctl evaluate arc1 --with hybrid-full
+      trmctl evaluate arc1 --with arc1/1f2e3d4c
     """
     from trmctl.runs import find
 

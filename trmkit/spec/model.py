@@ -138,7 +138,7 @@ class HybridModel(RecursiveCore):
     """Numbers of each vector of the text: `features.width`."""
 
     text_vectors: PositiveInt = 1
-    """Vectors of each text: 1, or as many as `features.pooling` keeps. More than one needs `text_xattn`; the other two
+    """Vectors of each text: 1, or as many as `features.pooling` keeps. `text_xattn` looks at each of them, the other
     ways take their mean."""
 
     text_prefix_len: PositiveInt = 16
@@ -217,7 +217,7 @@ class DeepRecursionModel(Section):
     """`n_inner` when the model is scored; null: the same."""
 
     no_grad_inner: bool = False
-    """Take a gradient of the last inner step alone."""
+    """Take a gradient of the last inner step alone. With more than one the learned first answer stays as drawn."""
 
     updates: Literal["accumulate", "per_outer"] = "accumulate"
     """Update the weights once after all supervised steps, or after each."""

@@ -9,6 +9,7 @@ from trainer.data import grid
 from trainer.models import hybrid
 from trainer.models.base import IGNORED_LABEL, Batch
 from trainer.models.hybrid import HybridTRMModel, build
+from trmkit.spec.load import load
 from trmkit.spec.model import HybridModel
 
 SMALL: dict[str, Any] = {
@@ -53,17 +54,17 @@ def batch(model: HybridTRMModel, seed: int = 1) -> Batch:
     return found
 
 
-def parameters(**options: Any) -> int:
+def parameters(name: str) -> int:
+    model = load(f"configs/{name}.yaml").model
+    assert isinstance(model, HybridModel)
     with torch.device("meta"):
-        model = build(HybridModel(family="hybrid", **options), 12, 900, 10)
-    return sum(p.numel() for p in model.parameters())
+        return sum(p.numel() for p in build(model, 12, 900, 10).parameters())
 
 
 def test_the_published_sizes_are_met() -> None:
-    phase1 = {"L_layers": 4, "H_cycles": 2, "L_cycles": 1, "expansion": 2.0, "halt_max_steps": 1}
-    assert parameters(**phase1) == 11_022_336
-    mvp = {"hidden_size": 1024, "L_layers": 4, "H_cycles": 2, "L_cycles": 3, "expansion": 3.75, "halt_max_steps": 1}
-    assert parameters(**mvp, conditioning=("text_prefix",)) == pytest.approx(50e6, rel=0.03)
+    assert parameters("hybrid-phase1") == 11_022_336
+    assert parameters("hybrid-mvp") == pytest.approx(50e6, rel=0.03)
+    assert parameters("hybrid-full") == 10_443_778
 
 
 @torch.no_grad()
