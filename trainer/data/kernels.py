@@ -223,7 +223,7 @@ def restore(
         rows_by_j = turn == 1 or turn == 3 or turn >= 6
         b = (1 if b > 0 else -1) * (1 if rows_by_j else canvas)
         c = (1 if c > 0 else -1) * (canvas if rows_by_j else 1)
-        one = mix(salts[n] + np.uint64(h * 65 + w))
+        one = mix(mix(salts[n]) + np.uint64(h * 65 + w))  # apart: 1 x 2 of salt 0 is not 1 x 1 of salt 1
         two = mix(one + np.uint64(0x9E3779B97F4A7C15))
         word, at = np.uint64(0), 0
         for i in range(h):
