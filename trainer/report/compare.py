@@ -101,7 +101,7 @@ def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _differences(configurations: list[dict[str, Any]]) -> dict[str, list[Any]]:
     """Return the keys that are not the same in every run, with the value in each."""
     names = dict.fromkeys(name for configuration in configurations for name in configuration)
-    rows = {name: [configuration.get(name) for configuration in configurations] for name in names}
+    rows = {name: [one.get(name, UNKNOWN) for one in configurations] for name in names}
     return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
 
 
