@@ -70,13 +70,17 @@ def read_features(run: RunFile, world: World) -> Path | None:
     folder = data.build_together(run, world)
     place = place_for(run, folder)
     take(run, place, world)
-    counts = counted(place, section, world)
+    reader = reader_to_take(place, section, world)
+    counts = counted(place, section, reader, world)
     if world.largest(int(counts is None or counts.read > 0)):
-        counts = _read(section, folder, place, world)
+        reader, counts = _read(section, folder, place, world)
     with world.together():
+        assert reader is not None
+        if world.local_rank == 0:
+            place.name_reader(reader)
         shared = open_shared(run.storage, say)
         if world.first and shared is not None:
-            shared.give(place)
+            shared.give(place, reader)
     if world.first:
         say(f"features: {counts}")
     return place.folder
@@ -97,24 +101,35 @@ def take(run: RunFile, place: Place, world: World) -> None:
                 shared.take(place)
 
 
-def counted(place: Place, section: FeaturesSection, world: World) -> Counts | None:
+def reader_to_take(place: Place, section: FeaturesSection, world: World) -> str | None:
+    """Return the identity of the reader at hand, else of the one that was read with last; None: there is neither.
+
+    Every process calls it and has the first one's answer: the rows of a batch are not of several readers.
+    """
+    with world.together():
+        found = identity_here(section) or place.reader()
+    answer: str | None = world.gather_objects(found)[0]
+    return answer
+
+
+def counted(place: Place, section: FeaturesSection, reader: str | None, world: World) -> Counts | None:
     """Return how much of what the data set needs is kept here; None: nobody knows what it needs of this reader.
 
     Every process calls it. DataError, on all: a file is damaged.
     """
     with world.together():
-        keys = place.keys(identity_here(section))
+        keys = None if reader is None else place.keys(reader)
         return None if keys is None else _count(keys, Shards(place, section, verify=world.local_rank == 0))
 
 
-def _read(section: FeaturesSection, folder: Path, place: Place, world: World) -> Counts:
-    """Read what is missing, and write keys of all rows."""
+def _read(section: FeaturesSection, folder: Path, place: Place, world: World) -> tuple[str, Counts]:
+    """Read what is missing, and write keys of all rows; return the reader's identity, and how much there was to do."""
     HEART.rest()
     _exchange(place, world)
     with world.together():
         refuse_what_has_no_text(folder)
         reader = open_reader(section, world.device)
-    _refuse_other_readers(reader, world)
+    refuse_other_readers(reader.identity, world)
     splits = {split: read_split(folder, split) for split in SPLITS}
     prompts = Prompts(splits)
     keys = _keys(prompts, splits, section, reader, world)
@@ -134,7 +149,7 @@ def _read(section: FeaturesSection, folder: Path, place: Place, world: World) ->
             if left:
                 raise DataError(f"{place.folder}: {left:,} prompts are missing still", next="run the stage once more")
             place.write_keys(keys, reader.identity)
-    return counts
+    return reader.identity, counts
 
 
 def _count(keys: dict[str, Keys], shards: Shards) -> Counts:
@@ -150,9 +165,9 @@ def refuse_what_has_no_text(folder: Path) -> None:
         raise DataError(f"{folder}: only ARC tasks have a text, its rows are {kind}", next="leave features out")
 
 
-def _refuse_other_readers(reader: Reader, world: World) -> None:
+def refuse_other_readers(identity: str, world: World) -> None:
     """DataError: processes have different readers under one name, as after a new version came between two downloads."""
-    known = sorted(set(world.gather_objects(reader.identity)))
+    known = sorted(set(world.gather_objects(identity)))
     if len(known) > 1:
         raise DataError(
             f"features.reader: processes have different versions of it: {', '.join(known)}",
