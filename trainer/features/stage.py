@@ -1,7 +1,8 @@
 """The stage `features`: read the prompt of every row of a run's data set once, and keep what the reader made of it.
 
 Processes share the work by keys: each works out those of its rows, then reads its share of what is missing. A stage
-that was interrupted goes on: what is kept is found by its key. Legend: N rows of both splits.
+that was interrupted goes on, on another disk too: what is kept is found by its key, and every shard is published as
+soon as it is written. Legend: N rows of both splits.
 """
 
 import time
@@ -23,7 +24,7 @@ from trainer.features.cache import SHARD_BYTES, SPLITS, Place, Shards, write_sha
 from trainer.features.keys import Keys, as_array, as_words, key_of, text_of
 from trainer.features.prompts import Prompts
 from trainer.features.readers import Reader, Vectors, identity_here, open_reader
-from trainer.features.stored import open_shared
+from trainer.features.stored import SharedFeatures, open_shared
 from trainer.progress import say
 from trmkit.errors import DataError
 from trmkit.spec.features import FeaturesSection
@@ -73,7 +74,7 @@ def read_features(run: RunFile, world: World) -> Path | None:
     reader = reader_to_take(place, section, world)
     counts = counted(place, section, reader, world)
     if world.largest(int(counts is None or counts.read > 0)):
-        reader, counts = _read(section, folder, place, world)
+        reader, counts = _read(run, section, folder, place, world)
     with world.together():
         assert reader is not None
         if world.local_rank == 0:
@@ -122,7 +123,7 @@ def counted(place: Place, section: FeaturesSection, reader: str | None, world: W
         return None if keys is None else _count(keys, Shards(place, section, verify=world.local_rank == 0))
 
 
-def _read(section: FeaturesSection, folder: Path, place: Place, world: World) -> tuple[str, Counts]:
+def _read(run: RunFile, section: FeaturesSection, folder: Path, place: Place, world: World) -> tuple[str, Counts]:
     """Read what is missing, and write keys of all rows; return the reader's identity, and how much there was to do."""
     HEART.rest()
     _exchange(place, world)
@@ -141,7 +142,7 @@ def _read(section: FeaturesSection, folder: Path, place: Place, world: World) ->
     counts = Counts(len(whole), len(firsts), len(firsts) - len(missing))
     mine = _texts(prompts, splits, missing[world.rank :: world.size], section, reader)
     with world.together():
-        _keep(mine, whole, section, reader, place, world)
+        _keep(mine, whole, section, reader, place, open_shared(run.storage, say), world)
     _exchange(place, world)
     with world.together():
         if world.local_rank == 0:
@@ -208,9 +209,13 @@ def _texts(
 
 
 def _keep(
-    texts: list[tuple[int, str]], keys: Keys, section: FeaturesSection, reader: Reader, place: Place, world: World
-) -> None:
-    """Read `texts` and write shards; what was read is written whatever ends it."""
+    texts: list[tuple[int, str]], keys: Keys, section: FeaturesSection, reader: Reader, place: Place,
+    shared: SharedFeatures | None, world: World,
+) -> None:  # fmt: skip
+    """Read `texts`, write shards and publish each; what was read is written whatever ends it.
+
+    The last one is published with the keys of the rows.
+    """
     size = 2 * section.vectors * section.width
     most, at_once = max(1, SHARD_BYTES // size), max(1, min(8 * section.batch_size, SHARD_BYTES // size))
     waiting: list[tuple[int, Vectors]] = []
@@ -222,17 +227,21 @@ def _keep(
             HEART.beat()
             telling.one(len(texts), len(some))
             if len(waiting) >= most or time.monotonic() - written > SHARD_SECONDS:
-                _write(waiting, keys, place)
-                waiting, written = [], time.monotonic()
+                path = _write(waiting, keys, place)
+                waiting = []
+                if shared is not None:
+                    HEART.rest()  # the store may be away for a while
+                    shared.give_shard(place, path)
+                written = time.monotonic()
     finally:
         HEART.rest()
-        _write(waiting, keys, place)
+        if waiting:
+            _write(waiting, keys, place)
 
 
-def _write(waiting: list[tuple[int, Vectors]], keys: Keys, place: Place) -> None:
-    if waiting:
-        some = [keys[row].tobytes() for row, _ in waiting]
-        write_shard(place.folder, some, np.stack([vectors for _, vectors in waiting]))
+def _write(read: list[tuple[int, Vectors]], keys: Keys, place: Place) -> Path:
+    some = [keys[row].tobytes() for row, _ in read]
+    return write_shard(place.folder, some, np.stack([vectors for _, vectors in read]))
 
 
 def _parts(texts: list[tuple[int, str]], size: int) -> Iterator[list[tuple[int, str]]]:

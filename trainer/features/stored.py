@@ -51,6 +51,11 @@ class SharedFeatures:
         if named in there:
             self._bring(there[named], place.folder / named)
 
+    def give_shard(self, place: Place, path: Path) -> None:
+        """Publish a shard, if the run file says so. StoreError: it cannot be published."""
+        if self._publishes:
+            self._send(_prefix(place) + path.name, path)
+
     def give(self, place: Place, reader: str) -> None:
         """Publish shards, and keys of this `reader`, that are here and not there, if the run file says so.
 

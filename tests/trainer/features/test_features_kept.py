@@ -123,6 +123,37 @@ def test_a_stage_that_was_killed_goes_on_where_it_was(
     assert all(np.array_equal(found[split], expected[split]) for split in expected)
 
 
+def test_a_stage_that_was_killed_goes_on_on_another_disk(
+    reading_run: RunFile, alone: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run = change(reading_run, f"storage.remote={tmp_path / 'store'}", "storage.publish_data=true")
+    assert run.features is not None
+    reader = open_reader(run.features)
+    read, calls = reader.read, []
+
+    def until_told(some: list[str]) -> Any:
+        calls.append(len(some))
+        if len(calls) == 3:
+            raise SystemExit(143)
+        return read(some)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "SHARD_BYTES", 128 * 5)
+        patched.setattr(stage, "open_reader", lambda *_: reader)
+        patched.setattr(reader, "read", until_told)
+        with pytest.raises(SystemExit):
+            read_features(run, alone)
+    assert len(list((tmp_path / "store").rglob("shard-*"))) == 2
+    assert not list((tmp_path / "store").rglob("rows"))
+    capsys.readouterr()
+    other = change(run, f"storage.data={tmp_path / 'other'}")
+    read_features(other, alone)
+    assert f"10 found, {DISTINCT - 10} read" in capsys.readouterr().err
+    expected, found = texts(change(reading_run, "features.online=true"), alone), texts(other, alone)
+    assert all(np.array_equal(found[split], expected[split]) for split in expected)
+
+
 def test_a_damaged_shard_is_named_with_what_mends_it(reading_run: RunFile, alone: World) -> None:
     folder = read_features(reading_run, alone)
     assert folder is not None
