@@ -163,7 +163,11 @@ def refuse_what_has_no_text(folder: Path) -> None:
     """DataError: the rows of a data set are no ARC tasks."""
     kind = grid_of(folder).kind
     if kind != "arc":
-        raise DataError(f"{folder}: only ARC tasks have a text, its rows are {kind}", next="leave features out")
+        raise DataError(
+            f"{folder}: only ARC tasks have a text, its rows are {kind}",
+            next="give data of ARC tasks; or --set features=null, and take the text out of model.conditioning"
+            " ([none] if nothing else is in it)",
+        )
 
 
 def refuse_other_readers(identity: str, world: World) -> None:

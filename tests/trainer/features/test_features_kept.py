@@ -311,8 +311,11 @@ def test_what_another_machine_read_anew_takes_the_place_of_what_lies_here(
 def test_a_data_set_of_another_kind_has_no_text(small_run: RunFile, reading_run: RunFile, alone: World) -> None:
     puzzles = build_for(small_run)
     run = change(reading_run, f"data={{source: folder, path: {puzzles}}}")
-    with pytest.raises(DataError, match="only ARC tasks have a text"):
+    with pytest.raises(DataError, match="only ARC tasks have a text") as error:
         read_features(run, alone)
+    assert "--set features=null" in error.value.next
+    without = change(run, "features=null", "model.conditioning=[none]")
+    assert read_features(without, alone) is None
 
 
 def on_two(*arguments: str, folders: tuple[Path, ...] = (), **environment: str) -> "list[subprocess.Popen[str]]":
