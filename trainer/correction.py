@@ -40,7 +40,7 @@ class Told:
     """The text of rows with what was wrong, as `trainer.data.store.Beside` has it."""
 
     def __init__(self, texts: Texts, prompts: Prompts, words: Mapping[int, str]) -> None:
-        self._texts, self._prompts, self._words = texts, prompts, words
+        self._texts, self._prompts, self._words, self.identity = texts, prompts, words, texts.identity
 
     def get(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Return the vectors of `rows` [B], float16 [B, S, F]."""

@@ -21,14 +21,14 @@ from trainer.dist import StopSignal, World
 from trainer.evaluators import COMPARED, Each, Evaluator, Indices, Judged, Outcome, Taker, Voting, evaluator_for
 from trainer.evaluators.exact import Solved, log_line, scores
 from trainer.examples import WATCHED_ROWS, Watched, show_rows
-from trainer.features.text import with_text
+from trainer.features.text import reader_of, with_text
 from trainer.models import TrainableModel
 from trainer.models.prepare import prepare
 from trainer.nodes import meet
 from trainer.progress import say
 from trainer.scope import VOTING, Part, Scope, choose, groups_of, test_rows
 from trainer.solve import Plan, solve
-from trainer.state import TrainState, load_weights, make_model, total_steps
+from trainer.state import TrainState, load_weights, make_model, refuse_another_reader, total_steps
 from trmkit.errors import CheckpointError, SpecError
 from trmkit.spec.base import section_hash
 from trmkit.spec.run import RunFile
@@ -84,7 +84,7 @@ def evaluate(
         "step": found.step,
         "total": scoring.total,
         "checkpoint": which,
-        "asked": what_is_asked(run),
+        "asked": what_is_asked(run, scoring.reader),
         "weights": scoring.weights,
         "scope": scope.as_json(),
         "supervision_steps": plan.steps,
@@ -106,6 +106,7 @@ def open_scoring(run: RunFile, found: Checkpoint, world: World, check: Callable[
     """Open data set and model of `run` to score the checkpoint `found`; every process calls it."""
     folder = data.build_together(run, world)
     splits = with_text(run, folder, {name: read_split(folder, name) for name in ("train", "test")}, world)
+    refuse_another_reader(run, reader_of(splits["test"]), found)
     grid = grid_of(folder)
     model = make_model(run, splits["train"].metadata, world.device)
     _refuse_what_cannot_be(run, model, grid)
@@ -129,10 +130,10 @@ def summary(result: dict[str, Any]) -> dict[str, float]:
     return line
 
 
-def what_is_asked(run: RunFile) -> str:
-    """Return a hash of what the scores at the end depend on, besides the checkpoint."""
+def what_is_asked(run: RunFile, reader: str) -> str:
+    """Return a hash of what the scores at the end depend on, besides the checkpoint, and who reads the text, if any."""
     read = [run.features] if run.features is not None else []
-    return section_hash(run.evaluate, run.data, *read, version=run.seed, without={"text"})[:12]
+    return section_hash(run.evaluate, run.data, *read, version=run.seed, without={"text"})[:12] + reader
 
 
 def _refuse_what_cannot_be(run: RunFile, model: TrainableModel, grid: Grid) -> None:
@@ -180,7 +181,7 @@ class Scoring:
     ) -> None:
         self._run, self._model, self._splits, self._folder, self.grid = run, model, splits, folder, grid
         self._names, self._world, self._check, self.weights = read_identifiers(folder), world, check, weights
-        options = run.evaluate
+        options, self.reader = run.evaluate, reader_of(splits["test"])
         self.plan = replace(plan_of(run, model, world), rollouts=options.rollouts, noise=options.noise)
         self.total = total_steps(run, splits["train"].metadata)
         self.sets: dict[str, Any] = {}

@@ -10,7 +10,7 @@ from trainer.data.store import read_identifiers, read_split
 from trainer.data.stream import Stream, fits_on_device
 from trainer.dist import StopSignal, World
 from trainer.examples import Watched
-from trainer.features.text import with_text
+from trainer.features.text import reader_known, reader_of, with_text
 from trainer.scope import Part
 from trainer.state import TrainState
 from trmkit.spec.run import RunFile
@@ -26,7 +26,7 @@ class Puzzles:
         splits = {name: read_split(self._folder, name) for name in ("train", "test")}
         splits = with_text(run, self._folder, splits, world)
         self.train, self.test = splits["train"], splits["test"]
-        self.metadata = self.train.metadata
+        self.metadata, self.reader = self.train.metadata, reader_of(self.train)
 
     def feed(self, run: RunFile, world: World) -> Stream:
         """Return the stream of training rows."""
@@ -46,4 +46,4 @@ class Puzzles:
     @staticmethod
     def asked(run: RunFile) -> str:
         """Return a hash of what the scores at the end depend on, besides the checkpoint."""
-        return evaluation.what_is_asked(run)
+        return evaluation.what_is_asked(run, reader_known(run))

@@ -86,12 +86,16 @@ class TrainState:
         world: World,
         total: int,
         twin: Callable[[], TrainableModel] | None = None,
+        reader: str = "",
     ) -> None:
-        """Begin; of a model that is shared among the processes, `twin` makes a whole one to be scored."""
+        """Begin; of a model that is shared among the processes, `twin` makes a whole one to be scored.
+
+        `reader` is the identity of what read the rows' text, if they have any.
+        """
         self.run, self.model, self.feed, self.world, self.total = run, model, feed, world, total
         self.shared = any(is_shared(p) for p in model.parameters())
         """Whether every process holds a share of the weights, rather than all of them."""
-        self._twin = twin
+        self._twin, self._reader = twin, reader
         self.step = 0
         self.seconds = 0.0
         self.evaluated = 0
@@ -234,7 +238,7 @@ class TrainState:
             "seconds": self.seconds,
             "evaluated": self.evaluated,
             "best": self.best,
-            "made_by": made_by(self.run),
+            "made_by": made_by(self.run, self._reader),
             "batch_size": self.run.train.batch_size,
             "processes": self.world.size,
             "stream": self.feed.state(),
@@ -259,7 +263,7 @@ class TrainState:
             return self._restore(checkpoint, checkpoint.json("state.json"))
 
     def _restore(self, checkpoint: Checkpoint, state: dict[str, Any]) -> list[str]:
-        _refuse_another_experiment(self.run, state, checkpoint)
+        _refuse_what_differs(made_by(self.run, self._reader), state, checkpoint)
         device = "cpu" if self.shared else str(self.world.device)  # all of it may be more than a device has room for
         load_weights(self.model, checkpoint.tensors("model.safetensors", device), checkpoint)
         restore_moments(self.model, self.optimizer, checkpoint.tensors("optimizer.safetensors", device), state)
@@ -353,15 +357,22 @@ def _best(value: Any) -> dict[str, Any] | None:
     raise ValueError(f"best is {value!r}")
 
 
-def made_by(run: RunFile) -> dict[str, str]:
-    """Return what must be the same for a checkpoint to be gone on with."""
+def made_by(run: RunFile, reader: str) -> dict[str, str]:
+    """Return what must be the same for a checkpoint to be gone on with; `reader` is who read its text, if any."""
     names = {"model": section_hash(run.model), "data": section_hash(run.data), "seed": str(run.seed)}
-    names |= {"features": section_hash(run.features)} if run.features is not None else {}
+    names |= {"features": f"{section_hash(run.features)} {reader}"} if run.features is not None else {}
     return names | {"train.optimizer": run.train.optimizer}
 
 
-def _refuse_another_experiment(run: RunFile, state: dict[str, Any], checkpoint: Checkpoint) -> None:
-    wrong = [name for name, value in made_by(run).items() if state["made_by"].get(name) != value]
+def refuse_another_reader(run: RunFile, reader: str, checkpoint: Checkpoint) -> None:
+    """CheckpointError: `checkpoint` learned from texts that another reader than this one read."""
+    with understood(checkpoint):
+        made = {name: value for name, value in made_by(run, reader).items() if name == "features"}
+        _refuse_what_differs(made, checkpoint.json("state.json") if made else {}, checkpoint)
+
+
+def _refuse_what_differs(made: dict[str, str], state: dict[str, Any], checkpoint: Checkpoint) -> None:
+    wrong = [name for name, value in made.items() if state["made_by"].get(name) != value]
     if wrong:
         raise CheckpointError(
             f"{checkpoint.path}: was made with another {', '.join(wrong)}",

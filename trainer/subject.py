@@ -23,6 +23,8 @@ class Subject(Protocol):
 
     metadata: Metadata
     """Of the training rows."""
+    reader: str
+    """Identity of the reader of the rows' text; empty: they have none."""
 
     def feed(self, run: RunFile, world: World) -> Feed:
         """Return the source of training rows."""

@@ -18,6 +18,8 @@ from trmkit.store.layout import RunDirectory
 class Text:
     """A built curriculum."""
 
+    reader = ""
+
     def __init__(self, run: RunFile, world: World) -> None:
         """Open the data set, built by the first process if need be."""
         self._folder: Path = data.build_together(run, world)

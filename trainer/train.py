@@ -87,7 +87,7 @@ def build_state(run: RunFile, subject: Subject, world: World) -> TrainState:
         shard(model, world)
     draw_apart(run.seed, world.rank)
     twin = partial(make_twin, run, data, world.device)
-    state = TrainState(run, model, subject.feed(run, world), world, total_steps(run, data), twin)
+    state = TrainState(run, model, subject.feed(run, world), world, total_steps(run, data), twin, subject.reader)
     if world.first:
         state.row_flops = flops.of_a_row(run.model, data.seq_len, data.vocab_size, data.num_puzzle_identifiers)
     return state

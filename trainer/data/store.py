@@ -45,6 +45,10 @@ class Metadata:
 class Beside(Protocol):
     """Something more that every row has, and that is kept elsewhere."""
 
+    @property
+    def identity(self) -> str:
+        """What made it: whatever else made it is called otherwise."""
+
     def get(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Return it of `rows` [B], rows first; always of one type, and one shape behind the rows."""
 

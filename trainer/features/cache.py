@@ -1,8 +1,9 @@
 """Vectors on a disk, under keys that say what they are of, so that training needs neither reader nor prompts.
 
 `<storage.data>/features-<12 hex>/` holds shards, `shard-<16 hex of its SHA-256>.safetensors` with uint8 `keys` [n, 32]
-and float16 `vectors` [n, S, F], and `rows/<data set>/{train,test}.npy` with the key of every row [N, 32]. No shard is
-ever changed, only more are added; whatever happens, what is there is whole.
+and float16 `vectors` [n, S, F], and `rows/<data set>/<16 hex of the reader's identity>/{train,test}.npy` with the key
+of every row [N, 32]. None of these is ever changed, only more are added; whatever happens, what is there is whole.
+Beside the keys, `reader` says whose are taken where no reader is at hand, and is the last to be written.
 Legend: N rows of a split, n prompts of a shard, S vectors of a prompt, F numbers of each, B rows asked for.
 """
 
@@ -31,12 +32,12 @@ SHARD_BYTES = 64 << 20
 """Most bytes of vectors in a shard, unless a single prompt has more."""
 SPLITS = ("train", "test")
 READER = "reader"
-"""File beside the keys of rows: identity of the reader that they are of."""
+"""File beside the keys of rows: identity of the reader that is the one to take, where none is at hand."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the vectors of a section are, and the keys of the rows of one data set."""
+    """Where the vectors of a section are, and the keys of the rows of one data set, of any readers."""
 
     folder: Path
     rows: Path
@@ -52,32 +53,39 @@ class Place:
         found = self.folder.iterdir() if self.folder.is_dir() else ()
         return sorted(path.name for path in found if SHARD.fullmatch(path.name))
 
-    def keys(self, reader: str | None = None) -> dict[str, Keys] | None:
-        """Return the keys of the rows of every split; None: not all of them are here, or they are another `reader`'s.
+    def keys_of(self, reader: str) -> dict[str, Path]:
+        """Return the files with the keys of the rows of every split, made by the reader of this identity."""
+        folder = self.rows / hashlib.sha256(reader.encode()).hexdigest()[:16]
+        return {split: folder / f"{split}.npy" for split in SPLITS}
+
+    def keys(self, reader: str) -> dict[str, Keys] | None:
+        """Return the keys of the rows of every split, made by this `reader`; None: not all of them are here.
 
         DataError: a file is damaged.
         """
-        paths = {split: self.rows / f"{split}.npy" for split in SPLITS}
+        paths = self.keys_of(reader)
         if not all(path.is_file() for path in paths.values()):
-            return None
-        if reader is not None and _text_of(self.rows / READER) != reader:
             return None
         return {split: _read_keys(path) for split, path in paths.items()}
 
     def write_keys(self, keys: dict[str, Keys], reader: str) -> None:
-        """Write the keys of the rows, which come from the reader of this identity: the last thing to be written."""
-        write_whole(self.rows / READER, reader)
-        for split, some in keys.items():
+        """Write the keys of the rows, which come from the reader of this identity, when their shards are written."""
+        for split, path in self.keys_of(reader).items():
             content = io.BytesIO()
-            np.save(content, some)
-            write_whole(self.rows / f"{split}.npy", content.getvalue())
+            np.save(content, keys[split])
+            write_whole(path, content.getvalue())
 
+    def reader(self) -> str | None:
+        """Return the identity of the reader to take where none is at hand; None: nothing is kept yet."""
+        try:
+            return (self.rows / READER).read_text(encoding="utf-8") or None
+        except (OSError, UnicodeDecodeError):
+            return None
 
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
+    def name_reader(self, reader: str) -> None:
+        """Say that the keys of this reader are the ones to take: the last thing to be written."""
+        if self.reader() != reader:
+            write_whole(self.rows / READER, reader)
 
 
 def _read_keys(path: Path) -> Keys:
@@ -169,9 +177,9 @@ def _damaged(path: Path, why: str) -> DataError:
 class Kept:
     """The vectors of every row of a split, as `trainer.data.store.Beside` has it."""
 
-    def __init__(self, shards: Shards, keys: Keys) -> None:
-        """Take the vectors of the rows with `keys` [N], all of which are in `shards`."""
-        self._shards, self._found = shards, shards.find(keys)
+    def __init__(self, shards: Shards, keys: Keys, identity: str) -> None:
+        """Take the vectors of the rows with `keys` [N], all in `shards`, made by the reader of this identity."""
+        self._shards, self._found, self.identity = shards, shards.find(keys), identity
 
     def get(self, rows: npt.NDArray[np.int64]) -> Vectors:
         """Return the vectors of `rows` [B], float16 [B, S, F]."""

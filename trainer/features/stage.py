@@ -1,7 +1,8 @@
 """The stage `features`: read the prompt of every row of a run's data set once, and keep what the reader made of it.
 
 Processes share the work by keys: each works out those of its rows, then reads its share of what is missing. A stage
-that was interrupted goes on: what is kept is found by its key. Legend: N rows of both splits.
+that was interrupted goes on, on another disk too: what is kept is found by its key, and every shard is published as
+soon as it is written. Legend: N rows of both splits.
 """
 
 import time
@@ -23,7 +24,7 @@ from trainer.features.cache import SHARD_BYTES, SPLITS, Place, Shards, write_sha
 from trainer.features.keys import Keys, as_array, as_words, key_of, text_of
 from trainer.features.prompts import Prompts
 from trainer.features.readers import Reader, Vectors, identity_here, open_reader
-from trainer.features.stored import open_shared
+from trainer.features.stored import SharedFeatures, open_shared
 from trainer.progress import say
 from trmkit.errors import DataError
 from trmkit.spec.features import FeaturesSection
@@ -70,13 +71,17 @@ def read_features(run: RunFile, world: World) -> Path | None:
     folder = data.build_together(run, world)
     place = place_for(run, folder)
     take(run, place, world)
-    counts = counted(place, section, world)
+    reader = reader_to_take(place, section, world)
+    counts = counted(place, section, reader, world)
     if world.largest(int(counts is None or counts.read > 0)):
-        counts = _read(section, folder, place, world)
+        reader, counts = _read(run, section, folder, place, world)
     with world.together():
+        assert reader is not None
+        if world.local_rank == 0:
+            place.name_reader(reader)
         shared = open_shared(run.storage, say)
         if world.first and shared is not None:
-            shared.give(place)
+            shared.give(place, reader)
     if world.first:
         say(f"features: {counts}")
     return place.folder
@@ -97,24 +102,35 @@ def take(run: RunFile, place: Place, world: World) -> None:
                 shared.take(place)
 
 
-def counted(place: Place, section: FeaturesSection, world: World) -> Counts | None:
+def reader_to_take(place: Place, section: FeaturesSection, world: World) -> str | None:
+    """Return the identity of the reader at hand, else of the one that was read with last; None: there is neither.
+
+    Every process calls it and has the first one's answer: the rows of a batch are not of several readers.
+    """
+    with world.together():
+        found = identity_here(section) or place.reader()
+    answer: str | None = world.gather_objects(found)[0]
+    return answer
+
+
+def counted(place: Place, section: FeaturesSection, reader: str | None, world: World) -> Counts | None:
     """Return how much of what the data set needs is kept here; None: nobody knows what it needs of this reader.
 
     Every process calls it. DataError, on all: a file is damaged.
     """
     with world.together():
-        keys = place.keys(identity_here(section))
+        keys = None if reader is None else place.keys(reader)
         return None if keys is None else _count(keys, Shards(place, section, verify=world.local_rank == 0))
 
 
-def _read(section: FeaturesSection, folder: Path, place: Place, world: World) -> Counts:
-    """Read what is missing, and write keys of all rows."""
+def _read(run: RunFile, section: FeaturesSection, folder: Path, place: Place, world: World) -> tuple[str, Counts]:
+    """Read what is missing, and write keys of all rows; return the reader's identity, and how much there was to do."""
     HEART.rest()
     _exchange(place, world)
     with world.together():
         refuse_what_has_no_text(folder)
         reader = open_reader(section, world.device)
-    _refuse_other_readers(reader, world)
+    refuse_other_readers(reader.identity, world)
     splits = {split: read_split(folder, split) for split in SPLITS}
     prompts = Prompts(splits)
     keys = _keys(prompts, splits, section, reader, world)
@@ -126,7 +142,7 @@ def _read(section: FeaturesSection, folder: Path, place: Place, world: World) ->
     counts = Counts(len(whole), len(firsts), len(firsts) - len(missing))
     mine = _texts(prompts, splits, missing[world.rank :: world.size], section, reader)
     with world.together():
-        _keep(mine, whole, section, reader, place, world)
+        _keep(mine, whole, section, reader, place, open_shared(run.storage, say), world)
     _exchange(place, world)
     with world.together():
         if world.local_rank == 0:
@@ -134,7 +150,7 @@ def _read(section: FeaturesSection, folder: Path, place: Place, world: World) ->
             if left:
                 raise DataError(f"{place.folder}: {left:,} prompts are missing still", next="run the stage once more")
             place.write_keys(keys, reader.identity)
-    return counts
+    return reader.identity, counts
 
 
 def _count(keys: dict[str, Keys], shards: Shards) -> Counts:
@@ -147,12 +163,16 @@ def refuse_what_has_no_text(folder: Path) -> None:
     """DataError: the rows of a data set are no ARC tasks."""
     kind = grid_of(folder).kind
     if kind != "arc":
-        raise DataError(f"{folder}: only ARC tasks have a text, its rows are {kind}", next="leave features out")
+        raise DataError(
+            f"{folder}: only ARC tasks have a text, its rows are {kind}",
+            next="give data of ARC tasks; or --set features=null, and take the text out of model.conditioning"
+            " ([none] if nothing else is in it)",
+        )
 
 
-def _refuse_other_readers(reader: Reader, world: World) -> None:
+def refuse_other_readers(identity: str, world: World) -> None:
     """DataError: processes have different readers under one name, as after a new version came between two downloads."""
-    known = sorted(set(world.gather_objects(reader.identity)))
+    known = sorted(set(world.gather_objects(identity)))
     if len(known) > 1:
         raise DataError(
             f"features.reader: processes have different versions of it: {', '.join(known)}",
@@ -193,9 +213,13 @@ def _texts(
 
 
 def _keep(
-    texts: list[tuple[int, str]], keys: Keys, section: FeaturesSection, reader: Reader, place: Place, world: World
-) -> None:
-    """Read `texts` and write shards; what was read is written whatever ends it."""
+    texts: list[tuple[int, str]], keys: Keys, section: FeaturesSection, reader: Reader, place: Place,
+    shared: SharedFeatures | None, world: World,
+) -> None:  # fmt: skip
+    """Read `texts`, write shards and publish each; what was read is written whatever ends it.
+
+    The last one is published with the keys of the rows.
+    """
     size = 2 * section.vectors * section.width
     most, at_once = max(1, SHARD_BYTES // size), max(1, min(8 * section.batch_size, SHARD_BYTES // size))
     waiting: list[tuple[int, Vectors]] = []
@@ -207,17 +231,21 @@ def _keep(
             HEART.beat()
             telling.one(len(texts), len(some))
             if len(waiting) >= most or time.monotonic() - written > SHARD_SECONDS:
-                _write(waiting, keys, place)
-                waiting, written = [], time.monotonic()
+                path = _write(waiting, keys, place)
+                waiting = []
+                if shared is not None:
+                    HEART.rest()  # the store may be away for a while
+                    shared.give_shard(place, path)
+                written = time.monotonic()
     finally:
         HEART.rest()
-        _write(waiting, keys, place)
+        if waiting:
+            _write(waiting, keys, place)
 
 
-def _write(waiting: list[tuple[int, Vectors]], keys: Keys, place: Place) -> None:
-    if waiting:
-        some = [keys[row].tobytes() for row, _ in waiting]
-        write_shard(place.folder, some, np.stack([vectors for _, vectors in waiting]))
+def _write(read: list[tuple[int, Vectors]], keys: Keys, place: Place) -> Path:
+    some = [keys[row].tobytes() for row, _ in read]
+    return write_shard(place.folder, some, np.stack([vectors for _, vectors in read]))
 
 
 def _parts(texts: list[tuple[int, str]], size: int) -> Iterator[list[tuple[int, str]]]:

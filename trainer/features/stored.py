@@ -1,6 +1,7 @@
 """Vectors in a store: below `_features/`, under the names they have on a disk. A shard's name proves its content.
 
-Shards go first and the keys of a data set's rows last, so where there are keys there is everything they need.
+Shards go first, then the keys of a data set's rows, and last the name of their reader: where there is one of these,
+there is everything it needs.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from trainer.features.cache import READER, SHARD, SPLITS, Place
+from trainer.features.cache import READER, SHARD, Place
 from trmkit.errors import StoreDamagedError, StoreUnavailableError
 from trmkit.spec.storage import StorageSection
 from trmkit.store.base import Entry, Say, Store
@@ -30,12 +31,16 @@ class SharedFeatures:
         self._seconds, self._publishes = 60 * options.patience_minutes, options.publish_data
 
     def take(self, place: Place) -> None:
-        """Bring what the store has of `place` and is not here. StoreError: it cannot be asked, or is damaged."""
+        """Bring what the store has of `place` and is not here, and whom it names as the reader to take.
+
+        StoreError: it cannot be asked, or is damaged.
+        """
         rows = place.rows.relative_to(place.folder).as_posix()
         prefix = _prefix(place)
         there = {entry.key.removeprefix(prefix): entry for entry in self._ask(lambda: [*self._store.keys(prefix)])}
         shards = [name for name in there if SHARD.fullmatch(name)]
-        keys = [name for name in there if name.startswith(f"{rows}/")]
+        named = f"{rows}/{READER}"
+        keys = [name for name in there if name.startswith(f"{rows}/") and name != named]
         for names in (shards, keys):
             missing = [name for name in names if not (place.folder / name).is_file()]
             with ThreadPoolExecutor(WORKERS, thread_name_prefix="features") as pool:
@@ -43,15 +48,25 @@ class SharedFeatures:
                     pass
             if missing and names is shards:
                 self._say(f"brought {len(missing)} shards of features from {self._store.url}/{prefix}")
+        if named in there:
+            self._bring(there[named], place.folder / named)
 
-    def give(self, place: Place) -> None:
-        """Publish what is here and not there, if the run file says so. StoreError: it cannot be published."""
+    def give_shard(self, place: Place, path: Path) -> None:
+        """Publish a shard, if the run file says so. StoreError: it cannot be published."""
+        if self._publishes:
+            self._send(_prefix(place) + path.name, path)
+
+    def give(self, place: Place, reader: str) -> None:
+        """Publish shards, and keys of this `reader`, that are here and not there, if the run file says so.
+
+        StoreError: they cannot be published.
+        """
         if not self._publishes:
             return
         prefix = _prefix(place)
         sizes = {entry.key: entry.size for entry in self._ask(lambda: [*self._store.keys(prefix)])}
-        rows = place.rows.relative_to(place.folder).as_posix()
-        keys = [f"{rows}/{name}" for name in (READER, *(f"{split}.npy" for split in SPLITS))]
+        last = (*place.keys_of(reader).values(), place.rows / READER)
+        keys = [path.relative_to(place.folder).as_posix() for path in last]
         shards = [name for name in place.shards() if sizes.get(prefix + name) != (place.folder / name).stat().st_size]
         sent = [*shards, *(name for name in keys if not self._holds(prefix + name, place.folder / name))]
         for name in sent:

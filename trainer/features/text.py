@@ -13,14 +13,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from trainer.data import place_of
 from trainer.data.store import Beside, Split
 from trainer.dist import World
 from trainer.features.cache import Kept, Place, Shards
 from trainer.features.keys import as_array, folder_name, key_of, text_of
 from trainer.features.prompts import Prompt, Prompts
-from trainer.features.readers import Reader, Vectors, open_reader
-from trainer.features.stage import counted, place_for, read_features, refuse_what_has_no_text, take
-from trmkit.errors import DataError
+from trainer.features.readers import Reader, Vectors, identity_here, open_reader
+from trainer.features.readers.hashing import IDENTITY
+from trainer.features.stage import (
+    counted,
+    place_for,
+    read_features,
+    reader_to_take,
+    refuse_other_readers,
+    refuse_what_has_no_text,
+    take,
+)
+from trmkit.errors import DataError, SpecError
 from trmkit.spec.features import HASH, FeaturesSection
 from trmkit.spec.run import RunFile
 
@@ -43,6 +53,11 @@ class Texts:
     @cached_property
     def _reader(self) -> Reader:
         return open_reader(self._section, self._device)
+
+    @property
+    def identity(self) -> str:
+        """What the reader is called. See `open_reader` for what is raised."""
+        return self._reader.identity
 
     @cached_property
     def _shards(self) -> Shards | None:
@@ -79,7 +94,7 @@ class Online:
     """The text of the rows of a split, read when they are asked for, as `trainer.data.store.Beside` has it."""
 
     def __init__(self, texts: Texts, prompts: Prompts, split: str) -> None:
-        self._texts, self._prompts, self._split = texts, prompts, split
+        self._texts, self._prompts, self._split, self.identity = texts, prompts, split, texts.identity
 
     def get(self, rows: npt.NDArray[np.int64]) -> Vectors:
         """Return the vectors of `rows` [B], float16 [B, S, F]."""
@@ -99,25 +114,51 @@ def with_text(run: RunFile, folder: Path, splits: Mapping[str, Split], world: Wo
     if section.online:
         refuse_what_has_no_text(folder)
         texts, prompts = Texts(section, world.device), Prompts(splits)
+        with world.together():
+            identity = texts.identity
+        refuse_other_readers(identity, world)
         beside = {split: Online(texts, prompts, split) for split in splits}
     else:
-        place = _made(run, section, folder, world)
+        place, reader = _made(run, section, folder, world)
         shards = Shards(place, section, verify=False)
-        keys = place.keys() or {}
-        beside = {split: Kept(shards, keys[split]) for split in splits}
-        _refuse_other_lengths(place, splits, {split: len(keys[split]) for split in splits})
+        keys = place.keys(reader) or {}
+        beside = {split: Kept(shards, keys[split], reader) for split in splits}
+        _refuse_other_lengths(place.keys_of(reader), splits, {split: len(keys[split]) for split in splits})
     return {name: replace(split, beside={**split.beside, NAME: beside[name]}) for name, split in splits.items()}
 
 
-def _made(run: RunFile, section: FeaturesSection, folder: Path, world: World) -> Place:
-    """Return where the vectors are, all of them."""
+def reader_of(split: Split) -> str:
+    """Return the identity of the reader of a split's text; empty: it has none."""
+    return split.beside[NAME].identity if NAME in split.beside else ""
+
+
+def reader_known(run: RunFile) -> str:
+    """Return the identity of the reader whose text `with_text` would give now; empty: none is known."""
+    section = run.features
+    if section is None:
+        return ""
+    at_hand = identity_here(section)
+    if at_hand is not None:
+        return at_hand
+    if section.online:
+        try:
+            return open_reader(section.model_copy(update={"quantize": "none"})).identity  # which it does not depend on
+        except (DataError, SpecError):
+            return ""
+    folder = place_of(run.data, Path(run.storage.data))
+    return (place_for(run, folder).reader() or "") if folder.is_dir() else ""
+
+
+def _made(run: RunFile, section: FeaturesSection, folder: Path, world: World) -> tuple[Place, str]:
+    """Return where the vectors are, all of them, and whose they are."""
     place = place_for(run, folder)
     for bring in (False, True):
         if bring:
             take(run, place, world)
-        counts = counted(place, section, world)
-        if not world.largest(int(counts is None or counts.read > 0)):
-            return place
+        reader = reader_to_take(place, section, world)
+        counts = counted(place, section, reader, world)
+        if reader is not None and not world.largest(int(counts is None or counts.read > 0)):
+            return place, reader
     if section.reader != HASH:
         what = "has not been read" if counts is None else f"lacks {counts.read:,} of {counts.distinct:,} prompts"
         raise DataError(
@@ -126,13 +167,13 @@ def _made(run: RunFile, section: FeaturesSection, folder: Path, world: World) ->
             " features.online: true for a small reader",
         )
     read_features(run, world)
-    return place
+    return place, IDENTITY
 
 
-def _refuse_other_lengths(place: Place, splits: Mapping[str, Split], keys: Mapping[str, int]) -> None:
+def _refuse_other_lengths(files: Mapping[str, Path], splits: Mapping[str, Split], keys: Mapping[str, int]) -> None:
     for name, split in splits.items():
         if len(split) != keys[name]:
             raise DataError(
-                f"{place.rows}/{name}.npy: is damaged: has {keys[name]:,} keys for {len(split):,} rows",
+                f"{files[name]}: is damaged: has {keys[name]:,} keys for {len(split):,} rows",
                 next="delete the file; python -m trainer features RUN.yaml writes it anew",
             )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from trmkit import __version__
@@ -105,7 +106,7 @@ def reading_remarks(run: RunFile) -> list[str]:
     if section is None or section.reader == HASH:
         return []
     if section.is_folder:
-        here = any(section.reader.startswith(volume.mount_path) for volume in cluster.volumes)
+        here = any(PurePosixPath(section.reader).is_relative_to(one.mount_path) for one in cluster.volumes)
         return [] if here else [f"features.reader: {section.reader} is in no volume of cluster.volumes"]
     if "HF_HOME" in cluster.env:
         return []

@@ -1,16 +1,19 @@
 """A run that reads text goes all the way: read, trained, resumed, scored and asked, alone and on two processes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.trainer.features.conftest import task
-from tests.trainer.features.test_features_kept import on_two, opened, written
+from tests.trainer.features.test_features_kept import on_two, opened, replace_model, written
 from tests.trainer.helpers import change, fingerprint, train_alone
 from trainer.__main__ import main
 from trainer.dist import World
+from trainer.evaluate import evaluate
+from trainer.features.stage import read_features
 from trainer.inference import Solver
 from trainer.stages import is_scored
 from trmkit.errors import CheckpointError, DataError
@@ -70,6 +73,36 @@ def test_a_run_goes_on_bit_for_bit_and_not_with_another_reader(run: RunFile, tmp
         train_alone(other)
 
 
+def test_a_checkpoint_of_a_model_that_was_replaced_is_not_gone_on_with_nor_its_scores_kept(
+    reading_run: RunFile, tiny_llama: Path, tmp_path: Path, alone: World
+) -> None:
+    model = shutil.copytree(tiny_llama, tmp_path / "model")
+    run = change(reading_run, f"features.reader={model}", "features.max_length=512")
+    directory = RunDirectory.of(run)
+    assert main(["run", written(run, tmp_path), "--stages", "build,features,train,evaluate"]) == 0
+    assert is_scored(run, directory)
+    aside = model.rename(tmp_path / "aside")
+    assert is_scored(run, directory)
+    replace_model(aside.rename(model))
+    assert not is_scored(run, directory)
+    read_features(run, alone)
+    for go_on in (lambda: train_alone(run), lambda: evaluate(run, directory, alone)):
+        with pytest.raises(CheckpointError, match="was made with another features"):
+            go_on()
+    assert not is_scored(run, directory)
+
+
+def test_a_checkpoint_of_a_model_that_was_replaced_is_not_gone_on_with_online(
+    reading_run: RunFile, tiny_llama: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(tiny_llama, tmp_path / "model")
+    run = change(reading_run, f"features.reader={model}", "features.max_length=512", "features.online=true")
+    train_alone(run)
+    replace_model(model)
+    with pytest.raises(CheckpointError, match="was made with another features"):
+        train_alone(run)
+
+
 def test_two_processes_read_train_and_score(run: RunFile, tmp_path: Path) -> None:
     children = on_two("run", written(run, tmp_path))
     said = [child.communicate() for child in children]
@@ -96,8 +129,6 @@ def test_a_prediction_is_given_the_text_that_the_row_had(
 
 
 def test_a_task_that_is_new_is_answered_by_its_text_even_where_no_data_set_is(run: RunFile, tmp_path: Path) -> None:
-    import shutil
-
     assert main(["run", written(run, tmp_path), "--stages", "build,features,train"]) == 0
     shutil.rmtree(run.storage.data)
     solver = Solver.load(RunDirectory.of(run).root)

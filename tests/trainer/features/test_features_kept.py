@@ -16,12 +16,12 @@ from trainer.__main__ import main
 from trainer.data import build_for
 from trainer.data.store import read_split
 from trainer.dist import World
-from trainer.features import stage
+from trainer.features import cache, stage
 from trainer.features.cache import Place, Shards, write_shard
 from trainer.features.keys import as_array
 from trainer.features.readers import open_reader
 from trainer.features.stage import place_for, read_features
-from trainer.features.text import with_text
+from trainer.features.text import reader_known, with_text
 from trmkit.errors import DataError, StoreDamagedError
 from trmkit.spec.load import dump
 from trmkit.spec.run import RunFile
@@ -45,6 +45,14 @@ def written(run: RunFile, tmp_path: Path) -> str:
     path = tmp_path / "run.yaml"
     path.write_text(dump(run))
     return str(path)
+
+
+def replace_model(model: Path) -> None:
+    """Put another model of the same shape into the folder."""
+    weights = model / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-200_000:] = content[-100_000:] * 2
+    weights.write_bytes(content)
 
 
 def test_a_second_stage_finds_everything(
@@ -115,6 +123,37 @@ def test_a_stage_that_was_killed_goes_on_where_it_was(
     assert all(np.array_equal(found[split], expected[split]) for split in expected)
 
 
+def test_a_stage_that_was_killed_goes_on_on_another_disk(
+    reading_run: RunFile, alone: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run = change(reading_run, f"storage.remote={tmp_path / 'store'}", "storage.publish_data=true")
+    assert run.features is not None
+    reader = open_reader(run.features)
+    read, calls = reader.read, []
+
+    def until_told(some: list[str]) -> Any:
+        calls.append(len(some))
+        if len(calls) == 3:
+            raise SystemExit(143)
+        return read(some)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "SHARD_BYTES", 128 * 5)
+        patched.setattr(stage, "open_reader", lambda *_: reader)
+        patched.setattr(reader, "read", until_told)
+        with pytest.raises(SystemExit):
+            read_features(run, alone)
+    assert len(list((tmp_path / "store").rglob("shard-*"))) == 2
+    assert not list((tmp_path / "store").rglob("rows"))
+    capsys.readouterr()
+    other = change(run, f"storage.data={tmp_path / 'other'}")
+    read_features(other, alone)
+    assert f"10 found, {DISTINCT - 10} read" in capsys.readouterr().err
+    expected, found = texts(change(reading_run, "features.online=true"), alone), texts(other, alone)
+    assert all(np.array_equal(found[split], expected[split]) for split in expected)
+
+
 def test_a_damaged_shard_is_named_with_what_mends_it(reading_run: RunFile, alone: World) -> None:
     folder = read_features(reading_run, alone)
     assert folder is not None
@@ -134,7 +173,7 @@ def test_a_damaged_shard_is_named_with_what_mends_it(reading_run: RunFile, alone
 def test_damaged_keys_are_named(reading_run: RunFile, alone: World) -> None:
     read_features(reading_run, alone)
     place = place_for(reading_run, build_for(reading_run))
-    (place.rows / "test.npy").write_bytes(b"no numbers")
+    place.keys_of("hash-1")["test"].write_bytes(b"no numbers")
     with pytest.raises(DataError, match=r"test.npy: is damaged"):
         texts(reading_run, alone)
 
@@ -209,10 +248,7 @@ def test_a_model_that_changed_in_its_folder_is_read_anew(
     )  # fmt: skip
     read_features(run, alone)
     before = texts(run, alone)
-    weights = model / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-200_000:] = content[-100_000:] * 2
-    weights.write_bytes(content)
+    replace_model(model)
     with pytest.raises(DataError, match="has not been read"):
         texts(run, alone)
     capsys.readouterr()
@@ -224,11 +260,62 @@ def test_a_model_that_changed_in_its_folder_is_read_anew(
     assert all(np.array_equal(found[split], after[split]) for split in after)
 
 
+def test_keys_of_one_reader_are_never_taken_for_another_s_whatever_interrupts(
+    reading_run: RunFile, alone: World, tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = shutil.copytree(tiny_llama, tmp_path / "model")
+    run = change(reading_run, f"features.reader={model}", "features.max_length=512")
+    read_features(run, alone)
+    replace_model(model)
+    write, writes = cache.write_whole, []
+
+    def until_the_keys(path: Path, content: str | bytes) -> None:
+        if not path.name.startswith("shard-"):
+            writes.append(path)
+            if len(writes) == 2:
+                raise SystemExit(143)
+        write(path, content)
+
+    monkeypatch.setattr(cache, "write_whole", until_the_keys)
+    with pytest.raises(SystemExit):
+        read_features(run, alone)
+    monkeypatch.undo()
+    with pytest.raises(DataError, match="has not been read"):
+        texts(run, alone)
+    read_features(run, alone)
+    assert run.features is not None
+    assert reader_known(run) == open_reader(run.features).identity
+
+
+def test_what_another_machine_read_anew_takes_the_place_of_what_lies_here(
+    reading_run: RunFile, alone: World, tmp_path: Path, tiny_llama: Path
+) -> None:
+    model = shutil.copytree(tiny_llama, tmp_path / "model")
+    run = change(
+        reading_run, f"features.reader={model}", "features.max_length=512", f"storage.remote={tmp_path / 'store'}",
+        "storage.publish_data=true",
+    )  # fmt: skip
+    other = change(run, f"storage.data={tmp_path / 'other'}")
+    read_features(run, alone)
+    before = texts(other, alone)
+    replace_model(model)
+    read_features(run, alone)
+    expected = texts(run, alone)
+    shutil.rmtree(model)
+    read_features(other, alone)
+    found = texts(other, alone)
+    assert all(np.array_equal(found[split], expected[split]) for split in expected)
+    assert not any(np.array_equal(found[split], before[split]) for split in before)
+
+
 def test_a_data_set_of_another_kind_has_no_text(small_run: RunFile, reading_run: RunFile, alone: World) -> None:
     puzzles = build_for(small_run)
     run = change(reading_run, f"data={{source: folder, path: {puzzles}}}")
-    with pytest.raises(DataError, match="only ARC tasks have a text"):
+    with pytest.raises(DataError, match="only ARC tasks have a text") as error:
         read_features(run, alone)
+    assert "--set features=null" in error.value.next
+    without = change(run, "features=null", "model.conditioning=[none]")
+    assert read_features(without, alone) is None
 
 
 def on_two(*arguments: str, folders: tuple[Path, ...] = (), **environment: str) -> "list[subprocess.Popen[str]]":

@@ -94,6 +94,25 @@ def test_another_width_than_the_model_s_names_both_keys(tiny_llama: Path) -> Non
     assert error.value.next == "--set features.width=64 --set model.text_hidden_size=64"
 
 
+@pytest.mark.parametrize(
+    ("factor", "dtype", "message", "remedy"),
+    [
+        (1e6, "float32", "above 65,504", "another features.reader"),
+        (1e6, "bfloat16", "above 65,504", "another features.reader"),
+        (1e6, "float16", "not finite in float16", "features.dtype=bfloat16"),
+        (float("nan"), "float32", "not finite in float32", "weights are whole"),
+    ],
+)
+def test_numbers_that_cannot_be_kept_are_refused_with_what_helps(
+    tiny_llama: Path, factor: float, dtype: str, message: str, remedy: str
+) -> None:
+    reader: Any = open_reader(section(str(tiny_llama), dtype=dtype))
+    reader._model.norm.weight.data.mul_(factor)
+    with pytest.raises(DataError, match=message) as error:
+        reader.read(["a"])
+    assert remedy in error.value.next
+
+
 def test_four_bits_need_a_gpu(tiny_llama: Path) -> None:
     with pytest.raises(SpecError, match=r"features.quantize: 4bit needs a GPU with CUDA"):
         open_reader(section(str(tiny_llama), quantize="4bit"), torch.device("cpu"))

@@ -65,9 +65,9 @@ def test_a_person_is_told_what_reading_takes(reading_run: RunFile) -> None:
     assert not [line for line in remarks(change(run, "cluster.env={HF_HOME: /models}")) if "HF_HOME" in line]
     assert [line for line in remarks(change(run, "features.reader=/models/llama")) if "in no volume" in line]
     volume = "cluster.volumes=[{kind: pvc, name: models, claim: models, mount_path: /models}]"
-    assert not [
-        line for line in remarks(change(run, "features.reader=/models/llama", volume)) if "in no volume" in line
-    ]
+    for folder, outside in (("/models/llama", False), ("/models", False), ("/models-old/llama", True)):
+        said = remarks(change(run, f"features.reader={folder}", volume))
+        assert any("in no volume" in line for line in said) == outside
 
 
 def test_a_laptop_runs_it_between_building_and_training(

@@ -71,12 +71,10 @@ class LlamaReader:
             for first in range(0, len(places), section.batch_size):
                 some = places[first : first + section.batch_size]
                 for place, vectors in zip(some, self._pass([ids[place] for place in some], length), strict=True):
-                    found[place, : len(vectors)] = vectors.to(torch.float16).cpu().numpy()
-        if not np.isfinite(found).all():
-            raise DataError(
-                f"features: {section.reader} makes numbers that are not finite in float16",
-                next="read with features.dtype: bfloat16 or float32",
-            )
+                    kept = vectors.to(torch.float16)
+                    if not kept.isfinite().all():
+                        raise _not_finite(section, too_large=bool(vectors.isfinite().all()))
+                    found[place, : len(vectors)] = kept.cpu().numpy()
         return found
 
     @torch.inference_mode()
@@ -128,6 +126,20 @@ class LlamaReader:
             )
         except (OSError, ValueError, ImportError) as error:
             raise refusal(self._section.reader, what, error) from error
+
+
+def _not_finite(section: FeaturesSection, *, too_large: bool) -> DataError:
+    """Return the error for vectors that cannot be kept: `too_large` for it, or no numbers in the model already."""
+    if too_large:
+        return DataError(
+            f"features: {section.reader} makes numbers above 65,504, the largest of float16, in which they are kept",
+            next="name another features.reader: no features.dtype helps, what is kept is always float16",
+        )
+    narrow = section.dtype == "float16"
+    return DataError(
+        f"features: {section.reader} makes numbers that are not finite in {section.dtype}",
+        next="--set features.dtype=bfloat16, which has larger ones" if narrow else "see that its weights are whole",
+    )
 
 
 def _transformers(section: FeaturesSection) -> Any:
