@@ -231,13 +231,9 @@ class Scoring:
         if not self._run.evaluate.self_correction:
             return
         plan = replace(self.plan, rollouts=1, noise=0.0)
-        found = correct(
+        self.sets["test"]["self_correction"] = correct(
             self._run, self._model, self._splits, self.grid.layout, scope.rows, plan, self._world, self._check
         )
-        self.sets["test"]["self_correction"] = found
-        if self._world.first:
-            by_attempt = ", ".join(f"{share:.4f}" for share in found["exact_by_attempt"])
-            say(f"told what is wrong: exact within 1, 2, … attempts {by_attempt}")
 
     def ensemble(self, scope: Scope, scored: Checkpoint, checkpoints: list[Checkpoint]) -> None:
         """Let `checkpoints` vote together; the scores of the checkpoint `scored` are not touched by it."""
