@@ -42,10 +42,22 @@ def train_alone(run: RunFile) -> int:
 def final_state(run: RunFile) -> dict[str, Tensor]:
     """Train `run` in this process and return its weights, averages and moments at the end."""
     train_alone(run)
+    return newest_state(run)
+
+
+def newest_state(run: RunFile) -> dict[str, Tensor]:
+    """Return weights, averages and moments of the newest checkpoint of `run`."""
     found = checkpoint.newest(RunDirectory.of(run).checkpoints)
     assert found is not None
     files = ("model", "ema", "optimizer")
     return {f"{name}/{key}": value for name in files for key, value in found.tensors(f"{name}.safetensors").items()}
+
+
+def expect_near(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Compare tensors as wholes, to what sums in another order may differ by."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert float((found[name] - value).norm()) <= 1e-4 * float(value.norm()) + 1e-7, name
 
 
 def fingerprint(root: Path) -> dict[str, str]:

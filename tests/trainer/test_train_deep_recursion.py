@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from torch import Tensor
 
-from tests.trainer.helpers import change, final_state, fingerprint, train_alone
+from tests.trainer.helpers import change, expect_near, final_state, fingerprint, newest_state, train_alone
 from tests.trainer.test_resume import launch_two, write
 from trainer import checkpoint
 from trainer.describe import description
@@ -71,10 +70,8 @@ def test_two_processes_and_micro_batches_make_the_updates_of_one(run: RunFile, t
     shared = change(run, f"storage.path={tmp_path / 'two'}")
     for process in launch_two(write(shared, tmp_path / "two.yaml")):
         assert process.wait(120) == 0
-    for found in (parts, _newest(shared)):
-        assert found.keys() == alone.keys()
-        for name, value in alone.items():
-            assert float((found[name] - value).norm()) <= 1e-4 * float(value.norm()) + 1e-7, name
+    for found in (parts, newest_state(shared)):
+        expect_near(found, alone)
 
 
 def test_two_processes_that_share_the_weights_make_the_updates_of_one(run: RunFile, tmp_path: Path) -> None:
@@ -82,17 +79,7 @@ def test_two_processes_that_share_the_weights_make_the_updates_of_one(run: RunFi
     shared = change(run, "train.parallel=fsdp", f"storage.path={tmp_path / 'two'}")
     for process in launch_two(write(shared, tmp_path / "two.yaml")):
         assert process.wait(120) == 0
-    alone, found = final_state(run), _newest(shared)
-    assert found.keys() == alone.keys()
-    for name, value in alone.items():
-        assert float((found[name] - value).norm()) <= 1e-4 * float(value.norm()) + 1e-7, name
-
-
-def _newest(run: RunFile) -> dict[str, Tensor]:
-    found = checkpoint.newest(RunDirectory.of(run).checkpoints)
-    assert found is not None
-    files = ("model", "ema", "optimizer")
-    return {f"{name}/{key}": value for name in files for key, value in found.tensors(f"{name}.safetensors").items()}
+    expect_near(newest_state(shared), final_state(run))
 
 
 def test_a_run_is_scored_voted_on_and_asked(run: RunFile, alone: World) -> None:

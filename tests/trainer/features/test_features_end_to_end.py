@@ -9,7 +9,7 @@ import pytest
 
 from tests.trainer.features.conftest import task
 from tests.trainer.features.test_features_kept import on_two, opened, replace_model, written
-from tests.trainer.helpers import change, fingerprint, train_alone
+from tests.trainer.helpers import change, expect_near, final_state, fingerprint, newest_state, train_alone
 from trainer.__main__ import main
 from trainer.dist import World
 from trainer.evaluate import evaluate
@@ -103,11 +103,12 @@ def test_a_checkpoint_of_a_model_that_was_replaced_is_not_gone_on_with_online(
         train_alone(run)
 
 
-def test_two_processes_read_train_and_score(run: RunFile, tmp_path: Path) -> None:
+def test_two_processes_read_train_and_score_and_learn_what_one_does(run: RunFile, tmp_path: Path) -> None:
     children = on_two("run", written(run, tmp_path))
     said = [child.communicate() for child in children]
     assert [child.returncode for child in children] == [0, 0], said
     assert is_scored(run, RunDirectory.of(run))
+    expect_near(newest_state(run), final_state(change(run, f"storage.path={tmp_path / 'alone'}")))
 
 
 @pytest.mark.parametrize("layout", ["edges", "corners"])
