@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -45,8 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         code, reason = judge(error)
         last_words(code, reason, f"{type(error).__name__} on {socket.gethostname()}: {error}")
-        if code == 1:
+        if code == 1 and not in_a_group():
             raise
+        if code == 1:  # said here, and left by `leave_for_good`: threads of a group's transport may abort a plain exit
+            traceback.print_exc()
+            return code
         print(f"{SAID[reason]}: {str(error).splitlines()[0]}", file=sys.stderr)
         return code
     finally:
@@ -300,10 +304,15 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
 }
 
 
+def in_a_group() -> bool:
+    """Say whether this process still belongs to a group of processes that work together."""
+    dist = sys.modules.get("torch.distributed")
+    return dist is not None and bool(dist.is_available() and dist.is_initialized())
+
+
 def leave_for_good(code: int) -> None:
     """End this process. With a group whose members are gone, nothing is waited for that they would have to do."""
-    dist = sys.modules.get("torch.distributed")
-    if dist is not None and dist.is_available() and dist.is_initialized():
+    if in_a_group():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
