@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from trainer.data.expect import expected
 from trainer.data.store import Metadata
+from trainer.depth import mean_row_flops, pursue
 from trainer.flops import PEAK_TFLOPS, operations
 from trainer.metrics import read_lines
 from trainer.models import TrainableModel
@@ -80,9 +81,12 @@ def costs(run: RunFile, data: Metadata) -> dict[str, Any]:
     with torch.device("meta"):
         model = build_model(run.model, data.vocab_size, data.seq_len, data.num_puzzle_identifiers)
     prepare(model, run.train.model_copy(update={"compile": False}))
+    pursue(model, run)
     processes = max(1, run.cluster.nodes * max(1, run.cluster.gpus_per_node))
     traced, parameters = _trace(model), _parameters(model)
-    per_update = traced["flops"] * run.train.batch_size * model.calls_per_update
+    updates = total_steps(run, data)
+    row_flops = mean_row_flops(run, data, updates) if run.train.recursion else traced["flops"]
+    per_update = row_flops * run.train.batch_size * model.calls_per_update
     memory = _memory(run, parameters, traced, max(1, run.train.batch_size // processes))
     checkpoint = 4 * (parameters["total"] + parameters["trainable"] * (3 if run.train.ema else 2))
     return {
@@ -91,7 +95,7 @@ def costs(run: RunFile, data: Metadata) -> dict[str, Any]:
             "per_sample": traced["flops"],
             "per_token": traced["flops"] / data.seq_len,
             "per_update": per_update,
-            "training": per_update * total_steps(run, data),
+            "training": per_update * updates,
         },
         "processes": processes,
         "memory": memory | {"total": sum(memory.values())},

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainer.models import TrainableModel
 from trainer.models import build as build_model
 from trmkit.spec.model import ModelSection
+from trmkit.spec.recursion import RecursionSection
 
 PEAK_TFLOPS = {
     "T4": 65, "V100": 125, "L4": 121, "A10": 125, "A10G": 125, "A100": 312, "L40": 181, "L40S": 362, "RTX4090": 165,
@@ -27,7 +28,9 @@ SIDE, TRIES = 512, 20
 
 
 @lru_cache(maxsize=32)
-def of_a_row(model: ModelSection, cells: int, vocabulary: int, identifiers: int) -> int:
+def of_a_row(
+    model: ModelSection, cells: int, vocabulary: int, identifiers: int, objective: RecursionSection | None = None
+) -> int:
     """Return the operations of one supervised training step of one row; nothing is computed and nothing drawn.
 
     Where they depend on what is in the row, or drawn, it is an upper bound. Thoughts are counted with all the room for
@@ -35,7 +38,10 @@ def of_a_row(model: ModelSection, cells: int, vocabulary: int, identifiers: int)
     the deeper draws `loop_backprop` cuts off more of the backward pass than of the mean.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return operations(build_model(model, vocabulary, cells, identifiers))
+        built = build_model(model, vocabulary, cells, identifiers)
+        if objective is not None:
+            built.pursue(objective)
+        return operations(built)
 
 
 def operations(model: TrainableModel) -> int:

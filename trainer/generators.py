@@ -38,8 +38,8 @@ def restore_generators(tensors: dict[str, Tensor], others: dict[str, Any]) -> No
     np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), *rest))
 
 
-def mixed(*numbers: int) -> int:
-    """Return a seed of 32 bits made of `numbers`: torch's generator on the CPU ignores all bits above."""
+def mixed(*numbers: int | str) -> int:
+    """Return a seed of 32 bits made of `numbers` and words: torch's generator on the CPU ignores all bits above."""
     return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:4], "little")
 
 

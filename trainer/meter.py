@@ -31,7 +31,7 @@ class Meter:
     def _clear(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._norms: dict[str, Tensor] = {}
-        self._updates, self._lr, self._since = 0, 0.0, self.seconds()
+        self._updates, self._lr, self._since, self._row_flops = 0, 0.0, self.seconds(), 0
 
     def add(self, update: Update) -> None:
         """Add one update."""
@@ -39,6 +39,7 @@ class Meter:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._updates += 1
         self._lr, self._norms = update.lr, update.norms
+        self._row_flops += update.row_flops
 
     def pause(self, seconds: float) -> None:
         """Leave out `seconds` that did not go into training."""
@@ -85,12 +86,12 @@ class Meter:
 
     def _work(self, rows: int, seconds: float) -> dict[str, float]:
         """Return what was done in `seconds` of training, and where all the time since the last call went."""
-        state, world = self._state, self._state.world
+        world = self._state.world
         here = rows * int(os.environ.get("LOCAL_WORLD_SIZE", "1")) // world.size
         done = {**self.rest(), "updates": self._updates, "rows": here}
-        if not state.row_flops:
+        if not self._row_flops:
             return done
-        operations = state.row_flops * rows
+        operations = self._row_flops * rows // self._updates
         best, _ = flops.peak(world.device)
         mfu = {"mfu": operations / (seconds * best * world.size)} if best else {}
         return {**done, "flops": operations, **mfu}

@@ -17,6 +17,7 @@ from trainer.checkpoint import Checkpoint, Files, understood
 from trainer.clock import Clock
 from trainer.data.feed import Feed
 from trainer.data.store import Metadata
+from trainer.depth import Depth, depth_at, pursue
 from trainer.dist import World, seed_all
 from trainer.generators import other_generators, restore_generators, torch_generators
 from trainer.models import TrainableModel
@@ -54,6 +55,7 @@ def make_model(run: RunFile, data: Metadata, device: torch.device) -> TrainableM
         raise SpecError("model.loss_dtype: MPS has no float64", next="--set model.loss_dtype=float32")
     seed_all(run.seed)
     model = build_model(run.model, data.vocab_size, data.seq_len, data.num_puzzle_identifiers)
+    pursue(model, run)
     return model.to(device)
 
 
@@ -71,6 +73,8 @@ class Update:
     """Sums over this process's rows that became final, their `count`, and sums of losses over all its rows."""
     grad_norm: Tensor
     lr: float
+    row_flops: int
+    """Operations of one supervised step of a row in this update; 0: nobody counts them."""
     norms: dict[str, Tensor] = field(default_factory=dict)
     """Of an update that is looked at: `weight_norm`, `update_norm`, and `ema_gap`, where there is an average."""
 
@@ -101,8 +105,8 @@ class TrainState:
         self.evaluated = 0
         self.best: dict[str, Any] | None = None
         self.clock = Clock.of(world.device)
-        self.row_flops = 0
-        """Operations of one supervised step of a row; 0: nobody has counted them."""
+        self.count: Callable[[Depth | None], int] = lambda _: 0
+        """Says what operations one supervised step of a row takes at some depth; 0: nobody counts them."""
         share = run.train.batch_size // world.size
         if run.train.batch_size % (world.size * run.train.accumulate):
             raise SpecError(
@@ -125,6 +129,9 @@ class TrainState:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         metrics: dict[str, Tensor] = {}
+        depth = depth_at(self.run, self.step, self.total)
+        if depth is not None:
+            self.model.deepen(*depth)
         for call in range(self.model.calls_per_update):
             self._supervise((self.step - 1) * self.model.calls_per_update + call, metrics)
         with self.clock.phase("all_reduce"):
@@ -138,7 +145,7 @@ class TrainState:
             self._move(lr)
             average = locals_of(self.ema.shadow.values()) if self.ema else []
             norms = look_at(before, weights, average, self._norm) if look else {}
-        return Update(metrics, norm, lr, norms)
+        return Update(metrics, norm, lr, self.count(depth), norms)
 
     def _move(self, lr: float) -> None:
         """Change weights, puzzle tables and the average."""

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trainer import checkpoint, flops
+from trainer import checkpoint
 from trainer.agency import HEART
 from trainer.claim import claim
+from trainer.depth import row_flops
 from trainer.dist import Stopped, StopSignal, World
 from trainer.exporter import SILENT, Exporter
 from trainer.fits import refuse_table_without_room
@@ -89,7 +90,7 @@ def build_state(run: RunFile, subject: Subject, world: World) -> TrainState:
     twin = partial(make_twin, run, data, world.device)
     state = TrainState(run, model, subject.feed(run, world), world, total_steps(run, data), twin, subject.reader)
     if world.first:
-        state.row_flops = flops.of_a_row(run.model, data.seq_len, data.vocab_size, data.num_puzzle_identifiers)
+        state.count = partial(row_flops, run, data)
     return state
 
 

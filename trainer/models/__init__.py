@@ -8,6 +8,7 @@ from torch import nn
 
 from trainer.models.base import Batch, Carry, Draws, Step
 from trmkit.spec.model import ModelSection
+from trmkit.spec.recursion import RecursionSection
 
 FAMILIES = {
     "trm": "trainer.models.trm:build",
@@ -38,6 +39,12 @@ class Model(Protocol):
 
     def begin(self, batch: Batch) -> Carry | None:
         """Return a carry in which every row of `batch` is about to take its first step."""
+
+    def pursue(self, objective: RecursionSection) -> None:
+        """Train by `objective` from here on. Only families with a `RecursiveCore` are asked to."""
+
+    def deepen(self, H_cycles: int, L_cycles: int) -> None:
+        """Train with so many cycles from here on. Only families with a `RecursiveCore` are asked to."""
 
 
 class TrainableModel(nn.Module, Model):

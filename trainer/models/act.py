@@ -14,13 +14,19 @@ from trainer.models.base import IGNORED_LABEL, Batch, Carry, Draws, Step
 from trainer.models.halting import bootstrapped_target, finished
 from trainer.models.losses import cell_loss, certainty
 from trainer.models.recursion import States
+from trainer.models.targets import interpolated, step_weight
 from trmkit.spec.model import RecursiveCore
+from trmkit.spec.recursion import RecursionSection
 
 
 class Inner(Protocol):
     """A network of which one call is all the recursion of one supervision step."""
 
     state_names: tuple[str, ...]
+    depth: tuple[int, int]
+    """Cycles while training."""
+    last_only: bool
+    """Whether a gradient is taken of the last updates alone."""
 
     def initial_states(self, rows: int) -> States:
         """Return the states a new row starts from, each [B, T, D]."""
@@ -39,6 +45,7 @@ class ActModel(nn.Module):
         super().__init__()
         self.cfg, self._cells = cfg, cells
         self.max_steps = cfg.halt_max_steps
+        self.objective = RecursionSection()
 
     @property
     def latent_names(self) -> tuple[str, ...]:
@@ -48,6 +55,15 @@ class ActModel(nn.Module):
     def think(self, states: States, row: Batch) -> tuple[States, Tensor, Tensor | None]:
         """Return new states (detached), logits [B, L, V], and q values float32 [B, 2] (halt, continue) or None."""
         raise TypeError(f"{type(self).__name__} does not say how it thinks")
+
+    def pursue(self, objective: RecursionSection) -> None:
+        """Train by `objective` from here on, but for its depth, which changes: see `deepen`."""
+        self.objective = objective
+        self.inner.last_only = objective.backprop == "last"
+
+    def deepen(self, H_cycles: int, L_cycles: int) -> None:
+        """Train with so many cycles from here on."""
+        self.inner.depth = (H_cycles, L_cycles)
 
     def trained(self, labels: Tensor) -> Tensor:
         """Return the labels [B, L] that the loss is of; scores are always of all."""
@@ -89,7 +105,7 @@ class ActModel(nn.Module):
         steps = carry["steps"] + 1
         last = steps >= self.max_steps
         halted, target = last, None
-        if self.training and q is not None:
+        if self.training and q is not None and self.objective.targets == "answer":
             q_continue = None if self.cfg.no_ACT_continue else q[:, 1].detach()
             halted = finished(
                 q[:, 0].detach(), q_continue, steps,
@@ -119,16 +135,16 @@ class ActModel(nn.Module):
         preds = logits.detach().argmax(-1)
         right = (preds == labels) & labelled
         correct = right.sum(-1) == labelled.sum(-1)
-        lm_loss = cell_loss(logits, self.trained(labels), self.cfg.loss, _loss_dtype(self.cfg)).sum()
-        losses, outputs = {"lm_loss": lm_loss}, {"logits": logits.detach(), "preds": preds}
+        by_row = {"lm_loss": cell_loss(logits, self._targets(carry), self.cfg.loss, _loss_dtype(self.cfg))}
+        outputs = {"logits": logits.detach(), "preds": preds}
         if q is None:
             outputs["q_halt"] = certainty(outputs["logits"])
         else:
             outputs |= {"q_halt": q[:, 0].detach(), "q_continue": q[:, 1].detach()}
-            losses["q_halt_loss"] = F.binary_cross_entropy_with_logits(q[:, 0], correct.float(), reduction="sum")
+            by_row["q_halt_loss"] = F.binary_cross_entropy_with_logits(q[:, 0], correct.float(), reduction="none")
         if q is not None and target is not None:
-            losses["q_continue_loss"] = F.binary_cross_entropy_with_logits(q[:, 1], target, reduction="sum")
-        loss = lm_loss + 0.5 * sum(value for name, value in losses.items() if name != "lm_loss")
+            by_row["q_continue_loss"] = F.binary_cross_entropy_with_logits(q[:, 1], target, reduction="none")
+        loss = self._weighed(by_row, carry["steps"])
         final = carry["halted"] & labelled.any(-1)
         per_row = {
             "count": final,
@@ -139,8 +155,22 @@ class ActModel(nn.Module):
         if q is not None:
             per_row["q_halt_accuracy"] = (outputs["q_halt"] >= 0) == correct
         metrics = {name: torch.where(final, value, 0).sum() for name, value in per_row.items()}
-        metrics |= {name: value.detach() for name, value in losses.items()}
+        metrics |= {name: value.detach().sum() for name, value in by_row.items()}
         return Step(loss, carry, outputs, metrics)
+
+    def _targets(self, carry: Carry) -> Tensor:
+        labels = carry["labels"]
+        if self.training and self.objective.targets == "interpolated":
+            labels = interpolated(carry["inputs"], labels, carry["steps"], self.max_steps)
+        return self.trained(labels)
+
+    def _weighed(self, by_row: dict[str, Tensor], steps: Tensor) -> Tensor:
+        """Return the sum of the losses [B] of all rows, each weighed by its kind and, in training, its row's step."""
+        if self.training and self.objective.step_decay < 1:
+            weight = step_weight(steps, self.objective.step_decay)
+            by_row = {name: value * weight for name, value in by_row.items()}
+        sums = {name: value.sum() for name, value in by_row.items()}
+        return sums.pop("lm_loss") + 0.5 * sum(sums.values())
 
 
 def _rows(mask: Tensor, like: Tensor) -> Tensor:

@@ -34,6 +34,10 @@ class RecursiveNetwork(nn.Module):
         self.cfg, self.dtype, self.prefix = cfg, _DTYPES[cfg.forward_dtype], prefix
         self.tokens = cells + prefix
         self.state_names: tuple[str, ...] = ("z_H", "z_L")
+        self.depth = (cfg.H_cycles, cfg.L_cycles)
+        """Cycles while training; in evaluation mode they are always those of the section."""
+        self.last_only = False
+        """Whether a gradient is taken of the last updates alone."""
 
     def add_heads(self, vocab: int, identifiers: int, *, halting: bool = True) -> None:
         """Make what reads the answer, and the table of puzzle vectors if there is one."""
@@ -80,9 +84,10 @@ class RecursiveNetwork(nn.Module):
 
     def think(self, states: States, x: Tensor) -> tuple[States, Tensor, Tensor | None]:
         """Return the new states (detached), logits [B, L, V], and q values float32 [B, 2] (halt, continue) or None."""
+        H_cycles, L_cycles = self.depth if self.training else (self.cfg.H_cycles, self.cfg.L_cycles)
         states = recur(
             lambda state, injected: self.L_level(state, injected, self.rotary_emb),
-            states, x, self.cfg.H_cycles, self.cfg.L_cycles,
+            states, x, H_cycles, L_cycles, last_only=self.last_only,
         )  # fmt: skip
         answer = states[0]
         logits = self.lm_head(answer)[:, self.prefix :]

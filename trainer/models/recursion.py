@@ -65,24 +65,36 @@ class Level(nn.Module):
         return x
 
 
-def recur(level: Apply, states: States, x: Tensor, H_cycles: int, L_cycles: int) -> States:
-    """Improve the answer `H_cycles` times, each after `L_cycles` updates of the reasoning; the last with gradient."""
-    cycle = _cycle if len(states) == 2 else _cycle_of_one_state
+def recur(level: Apply, states: States, x: Tensor, H_cycles: int, L_cycles: int, *, last_only: bool = False) -> States:
+    """Improve the answer `H_cycles` times, each after `L_cycles` updates of the reasoning; the last with gradient.
+
+    With `last_only` there is a gradient of the last update of the reasoning and of the answer alone.
+    """
+    update, answer = (_reason, _answer) if len(states) == 2 else (_reason_of_one_state, _answer_of_one_state)
     with torch.no_grad():
         for _ in range(H_cycles - 1):
-            states = cycle(level, states, x, L_cycles)
-    return cycle(level, states, x, L_cycles)
+            for _ in range(L_cycles):
+                states = update(level, states, x)
+            states = answer(level, states)
+    for left in reversed(range(L_cycles)):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not (last_only and left)):
+            states = update(level, states, x)
+    return answer(level, states)
 
 
-def _cycle(level: Apply, states: States, x: Tensor, L_cycles: int) -> States:
+def _reason(level: Apply, states: States, x: Tensor) -> States:
     z_H, z_L = states
-    for _ in range(L_cycles):
-        z_L = level(z_L, z_H + x)
+    return z_H, level(z_L, z_H + x)
+
+
+def _answer(level: Apply, states: States) -> States:
+    z_H, z_L = states
     return level(z_H, z_L), z_L
 
 
-def _cycle_of_one_state(level: Apply, states: States, x: Tensor, L_cycles: int) -> States:
-    (z_L,) = states
-    for _ in range(L_cycles):
-        z_L = level(z_L, x)
-    return (level(z_L, None),)
+def _reason_of_one_state(level: Apply, states: States, x: Tensor) -> States:
+    return (level(states[0], x),)
+
+
+def _answer_of_one_state(level: Apply, states: States) -> States:
+    return (level(states[0], None),)

@@ -11,7 +11,7 @@ from trmkit.spec.data import DataSection
 from trmkit.spec.evaluate import EvaluateSection
 from trmkit.spec.features import FeaturesSection
 from trmkit.spec.ladder import LadderModel
-from trmkit.spec.model import ModelSection
+from trmkit.spec.model import ModelSection, RecursiveCore
 from trmkit.spec.storage import StorageSection
 from trmkit.spec.train import TrainSection
 
@@ -98,6 +98,25 @@ class RunFile(Section):
                 f"model.segment: what {model.segment:,} tokens leave in memory is read by those after them, and rows of"
                 f" {data.seq_len:,} tokens have none, so that it learns nothing; lower model.segment or raise"
                 " data.seq_len"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _recursion_is_there(self) -> "RunFile":
+        model, recursion = self.model, self.train.recursion
+        if recursion is None:
+            return self
+        if not isinstance(model, RecursiveCore):
+            raise ValueError(f"train.recursion: {model.title} has no cycles to change; leave it out")
+        if recursion.targets == "interpolated" and model.halt_max_steps == 1:
+            raise ValueError(
+                "train.recursion.targets: with model.halt_max_steps 1 the only target is the answer; use more steps, or"
+                " targets: answer"
+            )
+        if recursion.targets == "interpolated" and not model.no_ACT_continue:
+            raise ValueError(
+                "train.recursion.targets: rows take all their steps, so q_continue has nothing to learn from; use"
+                " model.no_ACT_continue: true"
             )
         return self
 

@@ -13,6 +13,7 @@ from trmkit.spec.base import (
     Section,
     Sequence,
 )
+from trmkit.spec.recursion import RecursionSection
 
 
 class Checkpoints(Section):
@@ -77,7 +78,7 @@ class Freeze(Section):
 class TrainSection(Section):
     """How the model is trained."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"tokens", "ema_warmup"})
+    later: ClassVar[frozenset[str]] = frozenset({"tokens", "ema_warmup", "recursion"})
     silent: ClassVar[frozenset[str]] = frozenset({"parallel", "data_workers"})
 
     steps: PositiveInt | None = None
@@ -105,8 +106,9 @@ class TrainSection(Section):
     accumulate: PositiveInt = 1
     """Parts into which each process cuts its rows, one after the other, to save memory. The update stays the same."""
 
-    optimizer: Literal["adam_atan2", "adamw"] = "adam_atan2"
-    """Adam-atan2 (arXiv 2407.05872), as in the paper, or AdamW."""
+    optimizer: Literal["adam_atan2", "adamw", "muon"] = "adam_atan2"
+    """Adam-atan2 (arXiv 2407.05872), as in the paper; AdamW; or Muon for the matrices of the repeated blocks, at a rate
+    that makes its updates as large as AdamW's, and Adam-atan2 for everything else."""
 
     lr: Annotated[float, Field(gt=0, le=10)] = 1e-4
     """Peak learning rate."""
@@ -150,6 +152,9 @@ class TrainSection(Section):
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass instead of keeping them."""
 
+    recursion: RecursionSection | None = None
+    """How a recursive model is trained, other than as its paper has it; null: as that."""
+
     parallel: Literal["replicate", "fsdp"] = "replicate"
     """What several processes hold: each a whole copy, or each its share of weights, gradients, optimizer and average
     (PyTorch's FSDP2), for models that do not fit one GPU with their optimizer. The update stays the same."""
@@ -175,4 +180,6 @@ class TrainSection(Section):
             raise ValueError(f"{given[-1] if given else 'steps'}: {also}give one of steps, epochs and tokens")
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate: {self.accumulate} does not divide batch_size {self.batch_size}")
+        if self.optimizer == "muon" and self.parallel == "fsdp":
+            raise ValueError("optimizer: muon works on whole matrices, fsdp shares them; use parallel: replicate")
         return self
