@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from common import table, take_turns
 
+from trainer.candidates import find_checkpoint, load_for_inference
 from trainer.data.store import Split
 from trainer.data.stream import Rows
 from trainer.dist import World
-from trainer.evaluate import NOTHING, find_checkpoint, load_for_inference
+from trainer.evaluate import NOTHING
 from trainer.evaluators.exact import Solved
 from trainer.models import TrainableModel
 from trainer.models.base import Carry

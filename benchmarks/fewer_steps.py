@@ -78,7 +78,7 @@ train: {steps: 1500, batch_size: 32, lr: 1e-3, warmup_steps: 50, puzzle_emb_lr: 
 """
 TASKS = {
     "sudoku-4x4": Task(SUDOKU.format(width=64, side=4, puzzles=200, num_aug=50, steps=160), 0.9, 20),
-    "sudoku-6x6": Task(SUDOKU.format(width=64, side=6, puzzles=500, num_aug=100, steps=800), 0.7, 40),
+    "sudoku-6x6": Task(SUDOKU.format(width=64, side=6, puzzles=500, num_aug=100, steps=480), 0.3, 40),
     "arc": Task(ARC, 0.30, 50),
 }
 

@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from trainer.candidates import on_every_machine
 from trainer.dist import StopSignal, World
-from trainer.evaluate import by_k, on_every_machine, open_scoring
+from trainer.evaluate import by_k, open_scoring
 from trainer.evaluators import Voting
 from trainer.progress import say
 from trainer.remote import open_remote, remote_results

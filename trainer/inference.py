@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trainer.evaluate import load_for_inference
+from trainer.candidates import load_for_inference
 from trainer.features.prompts import Prompt
 from trainer.features.text import NAME as TEXT
 from trainer.features.text import Texts

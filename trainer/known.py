@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from trainer import checkpoint
+from trainer.candidates import find_checkpoint
 from trainer.checkpoint import Checkpoint
 from trainer.data import place_of
 from trainer.data.manifest import Grid, grid_of, read_manifest
 from trainer.data.store import Metadata, read_identifiers, read_metadata
 from trainer.data.tokens import FILES as TOKENIZER_FILES
 from trainer.dist import World
-from trainer.evaluate import find_checkpoint
 from trmkit.errors import CheckpointError, DataError
 from trmkit.spec.load import load
 from trmkit.spec.run import RunFile

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from trainer import data
+from trainer.candidates import find_checkpoint
 from trainer.dist import World
-from trainer.evaluate import find_checkpoint, summary
+from trainer.evaluate import summary
 from trainer.exporter import SILENT, Exporter
 from trainer.features.stage import read_features
 from trainer.progress import say

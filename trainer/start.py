@@ -11,14 +11,15 @@ from pathlib import Path
 
 from torch import Tensor
 
+from trainer.candidates import weights_for_inference
 from trainer.checkpoint import Checkpoint
 from trainer.data import place_of
 from trainer.data.store import read_identifiers
-from trainer.evaluate import weights_for_inference
 from trainer.known import Known, find_known
 from trainer.models.base import SparseEmbedding
+from trainer.origin import load_weights
 from trainer.progress import say
-from trainer.state import TrainState, load_weights
+from trainer.state import TrainState
 from trmkit.errors import CheckpointError
 from trmkit.store.fetch import Fetch
 from trmkit.store.layout import CHECKPOINTS, RunDirectory

@@ -23,13 +23,13 @@ from trainer.generators import other_generators, restore_generators, torch_gener
 from trainer.models import TrainableModel
 from trainer.models import build as build_model
 from trainer.models.base import Batch, Carry, Draws, SparseEmbedding
-from trainer.moments import kind_of, moments_of, restore_moments
+from trainer.moments import moments_of, restore_moments
 from trainer.optim.ema import WeightAverage
 from trainer.optim.schedule import learning_rate
 from trainer.optim.sign_sgd import SparseSignSGD
+from trainer.origin import load_weights, made_by, refuse_what_differs
 from trainer.sharding import collected, fill, is_shared, locals_of, whole
-from trmkit.errors import CheckpointError, SpecError
-from trmkit.spec.base import section_hash
+from trmkit.errors import SpecError
 from trmkit.spec.run import RunFile
 
 
@@ -270,7 +270,7 @@ class TrainState:
             return self._restore(checkpoint, checkpoint.json("state.json"))
 
     def _restore(self, checkpoint: Checkpoint, state: dict[str, Any]) -> list[str]:
-        _refuse_what_differs(made_by(self.run, self._reader), state, checkpoint)
+        refuse_what_differs(made_by(self.run, self._reader), state, checkpoint)
         device = "cpu" if self.shared else str(self.world.device)  # all of it may be more than a device has room for
         load_weights(self.model, checkpoint.tensors("model.safetensors", device), checkpoint)
         restore_moments(self.model, self.optimizer, checkpoint.tensors("optimizer.safetensors", device), state)
@@ -362,44 +362,6 @@ def _best(value: Any) -> dict[str, Any] | None:
     if value is None or (isinstance(value, dict) and _number(value, "step") >= 0 and float(value["value"]) >= 0):
         return value
     raise ValueError(f"best is {value!r}")
-
-
-def made_by(run: RunFile, reader: str) -> dict[str, str]:
-    """Return what must be the same for a checkpoint to be gone on with; `reader` is who read its text, if any."""
-    names = {"model": section_hash(run.model), "data": section_hash(run.data), "seed": str(run.seed)}
-    names |= {"features": f"{section_hash(run.features)} {reader}"} if run.features is not None else {}
-    return names | {"train.optimizer": run.train.optimizer}
-
-
-def refuse_another_reader(run: RunFile, reader: str, checkpoint: Checkpoint) -> None:
-    """CheckpointError: `checkpoint` learned from texts that another reader than this one read."""
-    with understood(checkpoint):
-        made = {name: value for name, value in made_by(run, reader).items() if name == "features"}
-        _refuse_what_differs(made, checkpoint.json("state.json") if made else {}, checkpoint)
-
-
-def _refuse_what_differs(made: dict[str, str], state: dict[str, Any], checkpoint: Checkpoint) -> None:
-    wrong = [name for name, value in made.items() if state["made_by"].get(name) != value]
-    if wrong:
-        raise CheckpointError(
-            f"{checkpoint.path}: was made with another {', '.join(wrong)}",
-            next="use the run file that it was made with, or another name to start anew",
-        )
-
-
-def load_weights(model: torch.nn.Module, tensors: dict[str, Tensor], checkpoint: Checkpoint) -> None:
-    """Load `tensors` into `model`. CheckpointError: names or shapes are another model's."""
-    wanted = {name: kind_of(value) for name, value in model.state_dict().items()}
-    found = {name: kind_of(value) for name, value in tensors.items()}
-    if wanted != found:
-        differing = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
-        raise CheckpointError(
-            f"{checkpoint.path}: belongs to another model; {differing[0]} is {found.get(differing[0], 'missing')}"
-            f" instead of {wanted.get(differing[0], 'absent')}, and {len(differing) - 1} more differ",
-            next="use the run file that the checkpoint was made with",
-        )
-    for name, value in model.state_dict().items():
-        fill(value, tensors[name])
 
 
 def _cut(batch: Batch, part: slice) -> Batch:

@@ -7,9 +7,9 @@ from typing import cast
 
 import torch
 
+from trainer.candidates import load_for_inference
 from trainer.data.tokens import open_tokenizer
 from trainer.dist import World
-from trainer.evaluate import load_for_inference
 from trainer.evaluators.algorithmic import Reader
 from trainer.evaluators.generate import Bounds
 from trainer.inference import device_of

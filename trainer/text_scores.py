@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from trainer import data
+from trainer.candidates import load_for_inference, on_every_machine
 from trainer.checkpoint import Checkpoint
 from trainer.data.algorithmic.grid import GRID_VERSION
 from trainer.data.language import read_language
@@ -24,7 +25,6 @@ from trainer.data.store import read_metadata
 from trainer.data.tokens import open_tokenizer
 from trainer.dist import Stopped, StopSignal, World
 from trainer.environment import environment
-from trainer.evaluate import load_for_inference, on_every_machine
 from trainer.evaluators import algorithmic, needle, perplexity, self_test
 from trainer.evaluators.algorithmic import Asked, Reader, held_out
 from trainer.evaluators.generate import Bounds

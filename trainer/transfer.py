@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from trainer import checkpoint, data
+from trainer.candidates import find_checkpoint, load_for_inference
 from trainer.data.store import read_metadata, read_split
 from trainer.data.stream import Stream
 from trainer.dist import World
-from trainer.evaluate import find_checkpoint, load_for_inference
 from trainer.known import write_notes
 from trainer.models import TrainableModel
 from trainer.state import TrainState, make_model, total_steps

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from trainer import checkpoint
+from trainer.candidates import load_for_inference
 from trainer.dist import World
-from trainer.evaluate import load_for_inference
 from trainer.subject import subject_of
 from trainer.train import build_state
 from trmkit.errors import TrmError

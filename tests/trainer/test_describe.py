@@ -13,10 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.trainer.helpers import change, train_alone
 from trainer import checkpoint, data
+from trainer.candidates import find_checkpoint
 from trainer.data.store import read_split
 from trainer.data.stream import Rows
 from trainer.describe import PEAK_TFLOPS, describe_run, description
-from trainer.evaluate import find_checkpoint
 from trainer.state import make_model
 from trmkit.errors import DataError, SpecError
 from trmkit.ladder import VARIANTS

@@ -8,10 +8,10 @@ import torch
 
 from tests.trainer.helpers import train_alone
 from trainer import data
+from trainer.candidates import find_checkpoint, load_for_inference
 from trainer.data.store import read_split
 from trainer.data.stream import Rows
 from trainer.dist import World
-from trainer.evaluate import find_checkpoint, load_for_inference
 from trainer.evaluators.grids import compare
 from trainer.state import make_model
 from trmkit.spec.load import loads

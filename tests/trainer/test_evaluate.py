@@ -10,11 +10,12 @@ import torch
 
 from tests.trainer.helpers import change, fingerprint, train_alone
 from trainer import checkpoint, data
+from trainer.candidates import find_checkpoint
 from trainer.data.sampler import evenly
 from trainer.data.store import read_split
 from trainer.data.stream import Rows
 from trainer.dist import World
-from trainer.evaluate import evaluate, find_checkpoint
+from trainer.evaluate import evaluate
 from trainer.evaluators.exact import Solved, calibration, scores
 from trainer.state import make_model
 from trmkit.errors import CheckpointError

@@ -83,9 +83,9 @@ def test_auto_takes_a_device_that_is_here(runs: dict[str, Path]) -> None:
 def test_answers_are_those_of_the_evaluation(small_run: RunFile) -> None:
     import torch
 
+    from trainer.candidates import find_checkpoint, load_for_inference
     from trainer.data.stream import Rows
     from trainer.dist import World
-    from trainer.evaluate import find_checkpoint, load_for_inference
     from trainer.solve import Plan, solve
     from trainer.state import make_model
 

@@ -10,9 +10,10 @@ from torch import Tensor
 from tests.trainer.helpers import change, train_alone
 from trainer import data, models
 from trainer.__main__ import main
+from trainer.candidates import find_checkpoint
 from trainer.data.store import read_split
 from trainer.dist import World
-from trainer.evaluate import evaluate, find_checkpoint
+from trainer.evaluate import evaluate
 from trainer.models import TrainableModel
 from trainer.state import make_model
 from trainer.transfer import (

@@ -8,7 +8,6 @@ from torch import nn
 from trainer.models.prepare import is_repeated
 from trainer.optim.adam_atan2 import AdamATan2
 from trainer.optim.muon import MuonWithAdam
-from trmkit.errors import SpecError
 from trmkit.spec.train import TrainSection
 
 
@@ -21,8 +20,6 @@ def build(model: nn.Module, cfg: TrainSection) -> torch.optim.Optimizer:
     optimizer: torch.optim.Optimizer
     if cfg.optimizer == "muon":
         chosen = matrices(model)
-        if not chosen:
-            raise SpecError("train.optimizer: this model has no matrices for muon", next="use adam_atan2")
         optimizer = MuonWithAdam(chosen, groups(model, without=chosen), **how)
     else:
         kind: Any = {"adam_atan2": AdamATan2, "adamw": torch.optim.AdamW}[cfg.optimizer]
