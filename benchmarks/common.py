@@ -1,11 +1,15 @@
-"""What the benchmarks share: CPU time of variants that take turns, and a small table."""
+"""What the benchmarks share: CPU time of variants that take turns, small tables, and lines of that of `make bench`."""
 
+import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 Work = Callable[[], object]
+RECORD = "TRM_BENCH_RECORD"
+"""Environment variable: the file that lines of the table of `make bench` are appended to; none: they are not kept."""
 
 
 def cpu_seconds(work: Work) -> float:
@@ -16,16 +20,36 @@ def cpu_seconds(work: Work) -> float:
 
 
 def take_turns(variants: Mapping[str, Work], rounds: int) -> dict[str, float]:
-    """Return the least CPU seconds of each variant in `rounds` rounds, on one thread.
+    """Return the least CPU seconds of each variant in `rounds` rounds, on one thread; see `all_turns`."""
+    return {name: min(seconds) for name, seconds in all_turns(variants, rounds).items()}
+
+
+def all_turns(variants: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
+    """Return the CPU seconds of each variant in each of `rounds` rounds, on one thread.
 
     All variants run in every round, one after the other, so that a slow minute of the machine meets all of them.
     """
     torch.set_num_threads(1)
-    best = dict.fromkeys(variants, float("inf"))
+    found: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, work in variants.items():
-            best[name] = min(best[name], cpu_seconds(work))
-    return best
+            found[name].append(cpu_seconds(work))
+    return found
+
+
+def record(
+    area: str, what: str, ours: Sequence[float], plain: Sequence[float], *, must: float | None = None,
+    stretch: float | None = None,
+) -> None:  # fmt: skip
+    """Add a line to the table of `make bench`: the times of both by round, and what their ratio should be at least.
+
+    What is compared need not be time: anything of which less is better.
+    """
+    file = os.environ.get(RECORD)
+    if file:
+        line = {"area": area, "what": what, "ours": list(ours), "plain": list(plain), "must": must, "stretch": stretch}
+        with open(file, "a") as out:
+            out.write(json.dumps(line) + "\n")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

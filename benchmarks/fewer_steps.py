@@ -77,7 +77,7 @@ data: {source: arc, collections: [arc1/training], test: arc1/training, canvas: 5
 train: {steps: 1500, batch_size: 32, lr: 1e-3, warmup_steps: 50, puzzle_emb_lr: 5e-2, ema: 0.98}
 """
 TASKS = {
-    "sudoku-4x4": Task(SUDOKU.format(width=64, side=4, puzzles=200, num_aug=50, steps=160), 0.9, 20),
+    "sudoku-4x4": Task(SUDOKU.format(width=64, side=4, puzzles=200, num_aug=50, steps=200), 0.9, 20),
     "sudoku-6x6": Task(SUDOKU.format(width=64, side=6, puzzles=500, num_aug=100, steps=480), 0.3, 40),
     "arc": Task(ARC, 0.30, 50),
 }
@@ -101,7 +101,7 @@ class Watch(Exporter):
         """Take a line of log."""
         if kind == "train":
             self.spent += time.process_time() - self._since
-            self.operations += numbers["flops"]
+            self.operations += numbers.get("flops", 0.0)
         if kind == "eval":
             self.best = max(self.best, numbers["exact_accuracy"])
             if numbers["exact_accuracy"] >= self.target:

@@ -1,6 +1,7 @@
 """Writes plain data as YAML that `yaml_read` reads back to equal data."""
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -27,7 +28,7 @@ def block(data: dict[str, Any], indent: str, out: list[str]) -> None:
         elif kind is dict and value:
             out.append(f"{indent}{text(key)}:")
             block(value, indent + "  ", out)
-        elif kind is list and any(isinstance(item, dict | list) for item in value):
+        elif kind is list and any(type(item) in (dict, list) for item in value):
             out.append(f"{indent}{text(key)}:")
             out += [f"{indent}- {flow(item)}" for item in value]
         else:
@@ -36,22 +37,17 @@ def block(data: dict[str, Any], indent: str, out: list[str]) -> None:
 
 def flow(value: Any) -> str:
     """Return a value on one line."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{scalar(key)}: {flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(flow(item) for item in value) + "]"
+    kind = type(value)
+    if kind is dict:
+        return "{" + ", ".join([f"{scalar(key)}: {flow(item)}" for key, item in value.items()]) + "}"
+    if kind is list:
+        return "[" + ", ".join([flow(item) for item in value]) + "]"
     return scalar(value)
 
 
 def scalar(value: str | int | float | bool | None) -> str:
     """Return a scalar; text is quoted where it could be taken for something else, also by a YAML 1.1 reader."""
-    if isinstance(value, str):
-        return text(value)
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return number(value)
+    return SCALARS[type(value)](value)
 
 
 @lru_cache(maxsize=4096)
@@ -60,12 +56,19 @@ def text(value: str) -> str:
     return value if is_plain(value) else quote(value)
 
 
-def number(value: int | float) -> str:
+def fraction(value: float) -> str:
     """Return a number that YAML 1.1 readers also take for a number: `1.0e-05`, not `1e-05`."""
     text = repr(value)
-    if isinstance(value, float) and "e" in text and "." not in text:
-        return text.replace("e", ".0e")
-    return text
+    return text.replace("e", ".0e") if "e" in text and "." not in text else text
+
+
+SCALARS: dict[type, Callable[[Any], str]] = {
+    str: text,
+    int: repr,
+    float: fraction,
+    bool: {True: "true", False: "false"}.__getitem__,
+    type(None): lambda _: "null",
+}
 
 
 def is_plain(text: str) -> bool:
