@@ -181,6 +181,14 @@ def train(options: argparse.Namespace) -> int:
     return together(run, served(run, directory, lambda world, exporter: train_run(run, directory, world, exporter)))
 
 
+def follow(options: argparse.Namespace) -> int:
+    """Score checkpoints as training saves them, until the last one."""
+    from trainer.follow import follow as follow_run
+
+    run, directory = open_run(options)
+    return together(run, lambda world: follow_run(run, directory, world))
+
+
 def evaluate(options: argparse.Namespace) -> int:
     """Score a checkpoint and write eval.json, or a part of the test set and write eval-partial.json."""
     from trainer.scope import Part
@@ -291,6 +299,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "build": (build, "build the data set"),
     "features": (features, "read the text of every row, of a run that is conditioned on it"),
     "train": (train, "train, or go on training"),
+    "follow": (follow, "score checkpoints as training saves them, until the last one"),
     "run": (run_stages, "build, train, evaluate and report; go on where a run was interrupted"),
     "evaluate": (evaluate, "score a checkpoint and write eval.json"),
     "report": (report, "write report.html"),

@@ -22,13 +22,14 @@ from trainer.evaluators import COMPARED, Each, Evaluator, Indices, Judged, Outco
 from trainer.evaluators.exact import Solved, log_line, scores
 from trainer.examples import WATCHED_ROWS, Watched, show_rows
 from trainer.features.text import reader_of, with_text
+from trainer.learner import Learner
 from trainer.models import TrainableModel
 from trainer.models.prepare import prepare
 from trainer.origin import refuse_another_reader
 from trainer.progress import say
 from trainer.scope import VOTING, Part, Scope, choose, groups_of, test_rows
 from trainer.solve import Plan, solve
-from trainer.state import TrainState, make_model, total_steps
+from trainer.state import make_model, total_steps
 from trmkit.errors import SpecError
 from trmkit.spec.base import section_hash
 from trmkit.spec.run import RunFile
@@ -39,9 +40,7 @@ NOTHING: Indices = np.empty(0, np.int64)
 WHOLE = Part()
 
 
-def evaluate_sample(
-    state: TrainState, split: Split, stop: StopSignal, watched: Watched | None = None
-) -> dict[str, Any]:
+def evaluate_sample(state: Learner, split: Split, stop: StopSignal, watched: Watched | None = None) -> dict[str, Any]:
     """Return the scores of the averaged weights on an evenly spread part of the test set, as a line of log has them.
 
     A few of the rows, and what the model made of them, are written for who is `watched` by.

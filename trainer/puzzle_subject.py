@@ -11,8 +11,8 @@ from trainer.data.stream import Stream, fits_on_device
 from trainer.dist import StopSignal, World
 from trainer.examples import Watched
 from trainer.features.text import reader_known, reader_of, with_text
+from trainer.learner import Learner
 from trainer.scope import Part
-from trainer.state import TrainState
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 
@@ -33,7 +33,7 @@ class Puzzles:
         on_device = fits_on_device(self.train, world.device, run.train.data_on_device)
         return Stream(self.train, run.seed, run.train.batch_size, world, on_device=on_device)
 
-    def examine(self, state: TrainState, directory: RunDirectory, stop: StopSignal) -> dict[str, Any]:
+    def examine(self, state: Learner, directory: RunDirectory, stop: StopSignal) -> dict[str, Any]:
         """Return the scores on a part of the test set; a few of the rows are written for who watches."""
         watched = Watched(directory.samples, grid_of(self._folder), read_identifiers(self._folder))
         return evaluation.evaluate_sample(state, self.test, stop, watched)

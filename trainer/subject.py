@@ -6,8 +6,8 @@ from typing import Any, Protocol, cast
 from trainer.data.feed import Feed
 from trainer.data.store import Metadata
 from trainer.dist import StopSignal, World
+from trainer.learner import Learner
 from trainer.scope import Part
-from trainer.state import TrainState
 from trmkit.spec.curriculum import CurriculumData
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
@@ -29,7 +29,7 @@ class Subject(Protocol):
     def feed(self, run: RunFile, world: World) -> Feed:
         """Return the source of training rows."""
 
-    def examine(self, state: TrainState, directory: RunDirectory, stop: StopSignal) -> dict[str, Any]:
+    def examine(self, state: Learner, directory: RunDirectory, stop: StopSignal) -> dict[str, Any]:
         """Return the scores of the averaged weights on a part of the test set, as a line of log has them.
 
         `exact_accuracy` and `accuracy` are among them. Every process calls it; raises `Stopped`.

@@ -29,13 +29,14 @@ from trainer.evaluators import algorithmic, needle, perplexity, self_test
 from trainer.evaluators.algorithmic import Asked, Reader, held_out
 from trainer.evaluators.generate import Bounds
 from trainer.evaluators.intervals import of_mean
+from trainer.learner import Learner
 from trainer.models import TrainableModel
 from trainer.models.prepare import prepare
 from trainer.models.text import TextModel
 from trainer.progress import say
 from trainer.report.pictures import write_pictures
 from trainer.scope import Part
-from trainer.state import TrainState, make_model, total_steps
+from trainer.state import make_model, total_steps
 from trmkit.errors import SpecError
 from trmkit.spec.base import section_hash
 from trmkit.spec.curriculum import CurriculumData
@@ -53,7 +54,7 @@ LANGUAGE_ROWS = 16
 """Rows of held-out language in an evaluation during training."""
 
 
-def sample(state: TrainState, folder: Path, directory: RunDirectory, check: Callable[[], None]) -> dict[str, Any]:
+def sample(state: Learner, folder: Path, directory: RunDirectory, check: Callable[[], None]) -> dict[str, Any]:
     """Return the scores of the averaged weights on a bounded part of the items, as a line of log."""
     run, world = state.run, state.world
     section = _section(run)
@@ -153,7 +154,7 @@ def _section(run: RunFile) -> CurriculumData:
     return run.data
 
 
-def _tokens(state: TrainState) -> int:
+def _tokens(state: Learner) -> int:
     return int(state.step * state.run.train.batch_size * _section(state.run).seq_len)
 
 

@@ -7,8 +7,8 @@ from trainer import data, text_scores
 from trainer.data.store import read_metadata
 from trainer.data.text_feed import TextFeed
 from trainer.dist import StopSignal, World
+from trainer.learner import Learner
 from trainer.scope import Part
-from trainer.state import TrainState
 from trmkit.spec.base import section_hash
 from trmkit.spec.curriculum import CurriculumData
 from trmkit.spec.run import RunFile
@@ -31,7 +31,7 @@ class Text:
         assert isinstance(run.data, CurriculumData)
         return TextFeed(self._folder, run.data, run.seed, run.train.batch_size, world, run.train.data_workers)
 
-    def examine(self, state: TrainState, directory: RunDirectory, stop: StopSignal) -> dict[str, Any]:
+    def examine(self, state: Learner, directory: RunDirectory, stop: StopSignal) -> dict[str, Any]:
         """Return the scores on a part of the held-out items; a few of them are written for who watches."""
         return text_scores.sample(state, self._folder, directory, lambda: stop.check(state.world))
 

@@ -15,6 +15,7 @@ from trainer.depth import row_flops
 from trainer.dist import Stopped, StopSignal, World
 from trainer.exporter import SILENT, Exporter
 from trainer.fits import refuse_table_without_room
+from trainer.follow import MOST_WAITING, Scores, is_due
 from trainer.generators import draw_apart
 from trainer.known import note_data
 from trainer.meter import Meter
@@ -130,6 +131,7 @@ class Session:
         self.state, self.directory, self.stop, self.remote, self.machines = state, directory, stop, remote, machines
         self.subject, self.exporter = subject, exporter
         self.scores: dict[str, float] = {}
+        self.followed = Scores(state.run, directory) if state.run.evaluate.mode == "job" else None
         self.saved = state.step
         self.saved_at = time.monotonic()
         self.meter: Meter
@@ -215,6 +217,7 @@ class Session:
         """Log what the updates since the last line came to."""
         step, numbers = self.state.step, self.meter.read()
         self.log.write("train", step, numbers)
+        self._take_scores()
         self.exporter.set("trm_checkpoint_interval_seconds", self._interval(numbers["step_seconds"]))
         if self.remote is not None:
             self.log.note_store(step, self.remote.numbers())
@@ -229,9 +232,15 @@ class Session:
         return min(found, default=0.0)
 
     def evaluate_if_due(self) -> None:
-        """Score the averaged weights on a part of the test set; keep the checkpoint if it is the best so far."""
+        """Score the averaged weights on a part of the test set; keep the checkpoint if it is the best so far.
+
+        Where somebody follows the training, only save what is to be scored.
+        """
         state, options = self.state, self.state.run.evaluate
-        if not options.every_steps or state.step % options.every_steps or state.step == state.evaluated:
+        if not state.step or not is_due(state.run, state.step) or state.step == state.evaluated:
+            return
+        if self.followed is not None:
+            self.save()
             return
         self._refuse_what_is_not_finite()
         started = time.monotonic()
@@ -250,6 +259,19 @@ class Session:
             self.save()
             if state.world.first:
                 checkpoint.write_best(self.directory.checkpoints, best)
+
+    def _take_scores(self) -> set[int]:
+        """Log what who follows has found since, and keep the best in mind; return the steps he has yet to score."""
+        if self.followed is None or not self.state.world.first:
+            return set()
+        root = self.directory.checkpoints
+        for step, found in self.followed.take(self.state.step):
+            best = self.state.best = self.followed.better(self.state.best, step, found)
+            self.log.write("eval", step, {**found, "best": best["value"]})
+            self.progress.say(f"step {step}: test exact accuracy {found['exact_accuracy']:.4f}")
+            if best["step"] == step:
+                checkpoint.write_best(root, best)
+        return set(self.followed.waiting(checkpoint.steps(root))[-MOST_WAITING:])
 
     @contextmanager
     def _doing(self, state: str, phase: str) -> Iterator[None]:
@@ -284,7 +306,7 @@ class Session:
             self.log.write("checkpoint", self.state.step, taken)
 
     def _write_checkpoint(self) -> Path:
-        root, world = self.directory.checkpoints, self.state.world
+        root, world, waiting = self.directory.checkpoints, self.state.world, self._take_scores()
         try:
             origin, state = self._origin(), self.state.capture()
             folder = checkpoint.save(root, self.state.step, *state, world, origin, self.machines)
@@ -292,6 +314,7 @@ class Session:
             self.log.write("checkpoint_failed", self.state.step, {"failures": 1})
             raise
         keep, held = self.state.run.train.checkpoint, self.remote.held() if self.remote is not None else set()
+        held |= waiting
         if world.first:
             checkpoint.prune(root, keep.keep, self.state.step, every=keep.keep_every, held=held)
         if self.remote is not None:

@@ -14,7 +14,7 @@ from types import FrameType
 
 from trmctl.output import talk
 from trmkit.errors import TrmError
-from trmkit.stages import Stage
+from trmkit.stages import FOLLOW, Stage
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STDERR = 2
@@ -49,13 +49,20 @@ def require_trainer() -> None:
         raise TrmError("PyTorch is not installed, so nothing can be trained here", next="pip install 'trmctl[train]'")
 
 
-def run_stages(run_file: Path, stages: Sequence[Stage], trainer: Trainer, processes: int, again: str) -> int:
-    """Run `stages` in order; `again` is the command that goes on later. Return the exit code. Raises StageError."""
+def run_stages(
+    run_file: Path, stages: Sequence[Stage], trainer: Trainer, processes: int, again: str, *, followed: bool = False
+) -> int:
+    """Run `stages` in order; `again` is the command that goes on later. Return the exit code. Raises StageError.
+
+    Training that is `followed` has somebody beside it who scores its checkpoints, and who is waited for.
+    """
     with relay() as children:
         for number, stage in enumerate(stages, 1):
             talk(f"[{number}/{len(stages)}] {stage.name}")
             count = processes if stage.everywhere else 1
-            code = children.run(trainer.command(stage.name, str(run_file), processes=count), STDERR)
+            command = trainer.command(stage.name, str(run_file), processes=count)
+            beside = trainer.command(FOLLOW.name, str(run_file)) if followed and stage.name == "train" else None
+            code = children.run_both(command, beside) if beside else children.run(command, STDERR)
             if children.caught is not None:
                 talk(f"stopped in {stage.name}; to go on: {again}")
                 return 128 + children.caught
@@ -88,6 +95,21 @@ class Children:
             code = child.wait()
             self.current = None
         return code if code >= 0 else 128 - code
+
+    def run_both(self, command: Sequence[str], beside: Sequence[str]) -> int:
+        """Run a child, and another one beside it that ends by itself after the first has ended well.
+
+        Return the first exit code that is not 0. When the first ends badly, the other one is asked to leave.
+        """
+        with subprocess.Popen(beside, stdin=subprocess.DEVNULL, stdout=STDERR, process_group=0) as other:
+            code = self.run(command, STDERR)
+            if code:
+                other.terminate()
+            else:
+                self.started(other)
+            ended = other.wait()
+            self.current = None
+        return code or (ended if ended >= 0 else 128 - ended)
 
     def started(self, child: "subprocess.Popen[bytes]") -> None:
         """Remember the running child; a signal that came while it started is passed on now."""

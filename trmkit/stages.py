@@ -30,6 +30,8 @@ STAGES = (
     Stage("evaluate", after=("train",), everywhere=True, accelerated=True),
     Stage("report", after=("evaluate",)),
 )
+FOLLOW = Stage("follow", after=("build", "features"), accelerated=True)
+"""What goes on beside `train` of a run whose checkpoints are scored by somebody else, and ends after it."""
 NAMES = tuple(stage.name for stage in STAGES)
 
 

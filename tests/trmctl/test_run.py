@@ -24,6 +24,14 @@ stage, run_file = sys.argv[1:3]
 folder = Path(run_file).parent
 with open("calls.jsonl", "a") as log:
     log.write(json.dumps([stage, run_file, os.environ.get("WORLD_SIZE", "1")]) + "\\n")
+if stage == "follow":
+    signal.signal(signal.SIGTERM, lambda number, frame: (Path("left").touch(), sys.exit(143)))
+    Path("there").touch()
+    while not (folder / "checkpoints").exists():
+        time.sleep(0.01)
+if stage == "train":
+    while os.environ.get("AFTER") and not Path(os.environ["AFTER"]).exists():
+        time.sleep(0.01)
 if stage == os.environ.get("FAIL"):
     sys.exit(int(os.environ["CODE"]))
 if stage == "train" and os.environ.get("WAIT"):
@@ -72,6 +80,32 @@ def test_the_stages_run_in_order_on_the_resolved_file(trainer: Trainer, capfd: p
     assert {call[1] for call in calls()} == {str(directory.run_file)}
     assert load(directory.run_file) == load("run.yaml", ["train.lr=3e-4"])
     assert capfd.readouterr().out == f"done, see {directory.report}\n"
+
+
+FOLLOWED = ("evaluate.mode=job", "evaluate.every_steps=5")
+
+
+def test_training_that_is_followed_has_somebody_beside_it_who_is_waited_for(trainer: Trainer) -> None:
+    assert start(trainer, *FOLLOWED) == 0
+    stages = [call[0] for call in calls()]
+    assert sorted(stages[1:3]) == ["follow", "train"]
+    assert stages[:1] + stages[3:] == ["build", "evaluate", "report"]
+    assert not Path("left").exists()
+
+
+def test_who_follows_is_asked_to_leave_when_training_fails(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"FAIL": "train", "CODE": "7", "AFTER": "there"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StageError, match="train ended with exit code 7"):
+        start(trainer, *FOLLOWED)
+    assert Path("left").exists()
+
+
+def test_a_run_fails_when_who_follows_fails(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIL", "follow")
+    monkeypatch.setenv("CODE", "3")
+    with pytest.raises(StageError, match="exit code 3"):
+        start(trainer, *FOLLOWED)
 
 
 def test_a_finished_run_starts_nothing(trainer: Trainer, capfd: pytest.CaptureFixture[str]) -> None:

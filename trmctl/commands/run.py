@@ -49,7 +49,8 @@ def run(config: str, overrides: Sequence[str], resume: bool, processes: int, tra
     if not finished(directory, spec):
         talk(f"run {directory.root}")
         command = again(config, overrides, resume, processes)
-        code = run_stages(directory.run_file, stages_of(spec), trainer, processes, command)
+        followed = spec.evaluate.mode == "job"
+        code = run_stages(directory.run_file, stages_of(spec), trainer, processes, command, followed=followed)
         if code:
             return code
     click.echo(f"done, see {directory.report}")

@@ -43,9 +43,14 @@ class EvaluateSection(Section):
     """When and how the model is scored. Scores always come from the averaged (EMA) weights when there are any."""
 
     later: ClassVar[frozenset[str]] = frozenset({"self_correction"})
+    silent: ClassVar[frozenset[str]] = frozenset({"mode"})
 
     every_steps: PositiveInt | None = None
     """Evaluate during training after so many updates; null: only at the end."""
+
+    mode: Literal["inline", "job"] = "inline"
+    """Who evaluates during training: training itself, which waits for it; or, as `job`, a process of its own, in a
+    cluster a job of its own, which scores the checkpoints that training saves at those updates and goes on from."""
 
     sample: PositiveInt = 1024
     """Test rows in an evaluation during training, spread evenly over the test set."""
@@ -103,6 +108,12 @@ class EvaluateSection(Section):
     self_correction: Annotated[int, Field(ge=2)] | None = None
     """Models that read text: at the end, attempts at each test row, all but the first told in words what is wrong with
     the one before. The words come from the truth, so this is a score of its own, beside those without; null: none."""
+
+    @model_validator(mode="after")
+    def _something_is_followed(self) -> "EvaluateSection":
+        if self.mode == "job" and self.every_steps is None:
+            raise ValueError("mode: job scores a checkpoint every evaluate.every_steps updates; give that, too")
+        return self
 
     @model_validator(mode="after")
     def _rollouts_differ(self) -> "EvaluateSection":

@@ -107,6 +107,11 @@ class RunDirectory:
         return self.root / "eval.json"
 
     @property
+    def scores(self) -> Path:
+        """Folder of what was found of each checkpoint by who followed the training, `<update>.json`."""
+        return self.root / "scores"
+
+    @property
     def partial_evaluation(self) -> Path:
         """The scores of a part of the test set, where `evaluation` has those of all of it."""
         return self.root / "eval-partial.json"
