@@ -27,7 +27,7 @@ with open("calls.jsonl", "a") as log:
 if stage == "follow":
     signal.signal(signal.SIGTERM, lambda number, frame: (Path("left").touch(), sys.exit(143)))
     Path("there").touch()
-    while not (folder / "checkpoints").exists():
+    while not (folder / "checkpoints" / "step_00000010").exists():
         time.sleep(0.01)
 if stage == "train":
     while os.environ.get("AFTER") and not Path(os.environ["AFTER"]).exists():
