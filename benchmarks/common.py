@@ -16,16 +16,27 @@ def cpu_seconds(work: Work) -> float:
 
 
 def take_turns(variants: Mapping[str, Work], rounds: int) -> dict[str, float]:
-    """Return the least CPU seconds of each variant in `rounds` rounds, on one thread.
+    """Return the least CPU seconds of each variant in `rounds` rounds, on one thread."""
+    return {name: min(seconds) for name, seconds in all_turns(variants, rounds).items()}
+
+
+def all_turns(variants: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
+    """Return the CPU seconds of each variant in each of `rounds` rounds, on one thread.
 
     All variants run in every round, one after the other, so that a slow minute of the machine meets all of them.
     """
     torch.set_num_threads(1)
-    best = dict.fromkeys(variants, float("inf"))
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, work in variants.items():
-            best[name] = min(best[name], cpu_seconds(work))
-    return best
+            seconds[name].append(cpu_seconds(work))
+    return seconds
+
+
+def spread(ours: Sequence[float], base: Sequence[float]) -> str:
+    """Return the least and the largest ratio of `base` to `ours` among the rounds, as text."""
+    ratios = [b / o for o, b in zip(ours, base, strict=True)]
+    return f"{min(ratios):.2f}..{max(ratios):.2f}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -189,11 +189,11 @@ class _Gated(torch.autograd.Function):
         ctx.save_for_backward(gate_up)
         ctx.axis = axis
         gate, up = gate_up.chunk(2, dim=axis)
-        return F.silu(gate) * up
+        return F.silu(gate).mul_(up)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (gate_up,) = ctx.saved_tensors
         gate, up = gate_up.chunk(2, dim=ctx.axis)
         to_gate = torch.ops.aten.silu_backward(grad * up, gate)
-        return torch.cat((to_gate, F.silu(gate) * grad), dim=ctx.axis), None
+        return torch.cat((to_gate, F.silu(gate).mul_(grad)), dim=ctx.axis), None
