@@ -172,7 +172,20 @@ def from_left(weight: Tensor, x: Tensor) -> Tensor:
 
     A batched product that reads one weight again and again: `torch.matmul` would transpose `x` to make it a single one.
     """
-    return torch.bmm(weight.to(x.dtype).expand(len(x), -1, -1), x)
+    weight = weight.to(x.dtype)
+    if x.is_cuda:
+        weight = aligned(weight)
+    return torch.bmm(weight.expand(len(x), -1, -1), x)
+
+
+def aligned(weight: Tensor) -> Tensor:
+    """Return the same matrix in memory in which every row begins at a multiple of 16 bytes.
+
+    A GPU's fast kernels load 16 bytes at once, and rows of 97 or 81 tokens in bfloat16 would shut them out.
+    """
+    columns = weight.shape[1]
+    room = -columns % (16 // weight.element_size())
+    return F.pad(weight, (0, room))[:, :columns] if room else weight
 
 
 def gated(gate_up: Tensor, axis: int) -> Tensor:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from trainer.models.layers import SwiGLU, TokenSwiGLU, gated, rms_norm
+from trainer.models.layers import SwiGLU, TokenSwiGLU, aligned, gated, rms_norm
 
 
 def plain_norm(x: Tensor, eps: float, axis: int) -> Tensor:
@@ -57,3 +57,15 @@ def test_a_norm_keeps_its_output_and_a_gate_its_input_and_nothing_else_of_that_s
         gated(x, axis)
     assert sorted(kept)[-2:] == [x.nbytes, x.nbytes]
     assert sum(kept) < 2.5 * x.nbytes
+
+
+@pytest.mark.parametrize(("columns", "apart"), [(97, 104), (81, 88), (96, 96)])
+def test_aligned_rows_are_the_same_matrix_with_the_same_gradient(columns: int, apart: int) -> None:
+    weight = torch.randn(6, columns, dtype=torch.bfloat16, requires_grad=True)
+    x = torch.randn(2, columns, 4, dtype=torch.bfloat16)
+    rows = aligned(weight)
+    assert rows.stride() == (apart, 1)
+    assert torch.equal(rows, weight)
+    rows.backward(torch.ones_like(rows))
+    assert torch.equal(weight.grad, torch.ones_like(weight))
+    torch.testing.assert_close(torch.bmm(rows.expand(2, -1, -1), x), torch.bmm(weight.expand(2, -1, -1), x))
