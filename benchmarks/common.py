@@ -52,6 +52,12 @@ def record(
             out.write(json.dumps(line) + "\n")
 
 
+def spread(ours: Sequence[float], base: Sequence[float]) -> str:
+    """Return the least and the largest ratio of `base` to `ours` among the rounds, as text."""
+    ratios = [b / o for o, b in zip(ours, base, strict=True)]
+    return f"{min(ratios):.2f}..{max(ratios):.2f}"
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows of text in columns; the first column is flush left, the others flush right."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]

@@ -1,20 +1,23 @@
 """How fast a test set is scored when rows leave early, as ratios to working every step, with the accuracy of each.
 
-    python benchmarks/evaluation.py [--steps 300] [--rows 500] [--rounds 2]
+    python benchmarks/evaluation.py [--steps 300] [--rows 500] [--rounds 2] [--compile]
 
 A small model is first trained on 4 x 4 Sudokus (a temporary folder, about 15 CPU seconds). Then the same held-out
 puzzles are worked on for all 16 steps, and with rows leaving once their q value is above a threshold and the next ones
-taking their places. The plain rendering works whole batches to the end, as the reference's evaluation does.
+taking their places. The plain rendering works whole batches to the end by plain formulas, as the reference's evaluation
+does.
 """
 
 import argparse
+import copy
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import table, take_turns
+from common import all_turns, spread, table
+from plain import plainly
 
 from trainer.candidates import find_checkpoint, load_for_inference
 from trainer.data.store import Split
@@ -24,11 +27,13 @@ from trainer.evaluate import NOTHING
 from trainer.evaluators.exact import Solved
 from trainer.models import TrainableModel
 from trainer.models.base import Carry
+from trainer.models.prepare import prepare
 from trainer.puzzle_subject import Puzzles
 from trainer.solve import Plan, solve
 from trainer.state import make_model
 from trainer.train import train
 from trmkit.spec.load import loads
+from trmkit.spec.train import TrainSection
 from trmkit.store.layout import RunDirectory
 
 RUN = """
@@ -51,11 +56,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="updates of the model that is scored")
     parser.add_argument("--rows", type=int, default=500, help="held-out puzzles, at most 1000")
     parser.add_argument("--rounds", type=int, default=2, help="rounds, of which the fastest counts")
+    parser.add_argument("--compile", action="store_true", help="also with compiled blocks")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         model, split = trained(Path(folder), options.steps)
-        compare(model, split, min(options.rows, len(split)), options.rounds)
+        compare(model, split, min(options.rows, len(split)), options.rounds, compiled=options.compile)
 
 
 def trained(folder: Path, steps: int) -> tuple[TrainableModel, Split]:
@@ -69,12 +75,12 @@ def trained(folder: Path, steps: int) -> tuple[TrainableModel, Split]:
     return model, split
 
 
-def compare(model: TrainableModel, split: Split, rows: int, rounds: int) -> None:
+def compare(model: TrainableModel, split: Split, rows: int, rounds: int, *, compiled: bool) -> None:
     """Score in every way and print time, accuracy and steps of each."""
     reader, wanted = Rows(split, WORLD.device, on_device=False), np.arange(rows)
     found: dict[str, Solved] = {}
 
-    def ours(name: str, threshold: float | None) -> Callable[[], None]:
+    def ours(name: str, threshold: float | None, model: TrainableModel = model) -> Callable[[], None]:
         plan = Plan(STEPS, BATCH, threshold)
 
         def work() -> None:
@@ -84,17 +90,29 @@ def compare(model: TrainableModel, split: Split, rows: int, rounds: int) -> None
 
     variants = {"all steps": ours("all steps", None)}
     variants |= {f"early exit, q > {t:g}": ours(f"early exit, q > {t:g}", t) for t in THRESHOLDS}
+    if compiled:
+        fast = copy.deepcopy(model)
+        prepare(fast, TrainSection(steps=1, compile=True))
+        for name, threshold in (("all steps", None), (f"early exit, q > {THRESHOLDS[0]:g}", THRESHOLDS[0])):
+            variants[f"{name}, compiled"] = ours(f"{name}, compiled", threshold, fast)
+            variants[f"{name}, compiled"]()
     accuracy: list[float] = []
-    seconds = take_turns({"plain": lambda: accuracy.append(plain(model, reader, rows)), **variants}, rounds)
+    by_formulas = plainly(model)
+    turns = all_turns({"plain": lambda: accuracy.append(plain(by_formulas, reader, rows)), **variants}, rounds)
+    seconds = {name: min(times) for name, times in turns.items()}
     if abs(accuracy[0] - found["all steps"].exact[:, -1].mean()) > 1e-9:
         raise SystemExit("all steps: another accuracy than the plain rendering")
+    if compiled and (found["all steps, compiled"].exact != found["all steps"].exact).any():
+        raise SystemExit("all steps, compiled: other scores than without")
     print(f"evaluation of {rows} rows, {STEPS} steps, {BATCH} rows at once; goals: {GOALS}")
-    lines = [("plain", f"{seconds['plain']:.2f}", "1.00x", f"{100 * accuracy[0]:.2f} %", "", f"{STEPS:.2f}")]
+    lines = [("plain", f"{seconds['plain']:.2f}", "1.00x", "", f"{100 * accuracy[0]:.2f} %", "", f"{STEPS:.2f}")]
     for name, solved in found.items():
         exact = float(solved.exact[:, -1].mean())
         ratio, loss = f"{seconds['plain'] / seconds[name]:.2f}x", f"{100 * (exact - accuracy[0]):+.2f}"
-        lines.append((name, f"{seconds[name]:.2f}", ratio, f"{100 * exact:.2f} %", loss, f"{solved.steps.mean():.2f}"))
-    table(("variant", "CPU seconds", "to plain", "exact", "points", "steps"), lines)
+        ratios = (ratio, spread(turns[name], turns["plain"]))
+        steps = f"{solved.steps.mean():.2f}"
+        lines.append((name, f"{seconds[name]:.2f}", *ratios, f"{100 * exact:.2f} %", loss, steps))
+    table(("variant", "CPU seconds", "to plain", "in rounds", "exact", "points", "steps"), lines)
 
 
 @torch.no_grad()

@@ -2,23 +2,27 @@
 
     python benchmarks/optimizer.py [--rounds 15]
 
-Both start from the same weights of the default model, get the same gradients, and must end at the same numbers.
+Both start from the same weights of the default model, get the same gradients, and must end at the same numbers. A
+second table shows what an update of the puzzle table takes as the table grows, and the batch does not.
 """
 
 import argparse
 import math
 
 import torch
-from common import table, take_turns
+from common import Work, table, take_turns
 from torch import Tensor, nn
 
 from trainer.models import build
 from trainer.optim.adam_atan2 import AdamATan2
 from trainer.optim.ema import WeightAverage
+from trainer.optim.sign_sgd import sign_sgd
 from trmkit.spec.model import TrmModel
 
 LR, DECAY, MU = 1e-4, 1.0, 0.999
-GOAL = "none of its own; it is part of the train step"
+GOAL = "2x the plain loop"
+TABLES = (1_000, 100_000, 1_000_000)
+BATCH, WIDTH = 768, 512
 
 
 def main() -> None:
@@ -37,6 +41,23 @@ def main() -> None:
     print(f"Adam-atan2 and average of {count / 1e6:.1f} million weights; goal: {GOAL}")
     rows = [(name, f"{1e3 * s:.1f}", f"{seconds['plain loop'] / s:.2f}x") for name, s in seconds.items()]
     table(("variant", "CPU milliseconds", "to plain"), rows)
+    compare_tables(rounds)
+
+
+def compare_tables(rounds: int) -> None:
+    """Print what SignSGD takes on tables of several sizes, for rows drawn from all of each."""
+    seconds = take_turns({str(rows): sparse_update(rows) for rows in TABLES}, rounds)
+    print(f"SignSGD of {BATCH} rows of a table; goal: 1x, however large the table is")
+    least = seconds[str(TABLES[0])]
+    lines = [(f"{int(rows):,}", f"{1e3 * s:.2f}", f"{s / least:.2f}x") for rows, s in seconds.items()]
+    table(("rows of the table", "CPU milliseconds", "to the smallest"), lines)
+
+
+def sparse_update(rows: int) -> Work:
+    """Return an update of a table of `rows` rows by the gradients of one batch."""
+    weights, grads = torch.zeros(rows, WIDTH), torch.randn(BATCH, WIDTH)
+    ids = torch.randint(0, rows, (BATCH,))
+    return lambda: sign_sgd(weights, ids, grads, 1e-2, 0.1)
 
 
 class Ours:

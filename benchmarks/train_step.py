@@ -14,10 +14,11 @@ import math
 
 import torch
 import torch.nn.functional as F
-from common import Work, cpu_seconds, table, take_turns
+from common import Work, all_turns, cpu_seconds, spread, table
 from torch import Tensor
 
 from trainer.dist import World
+from trainer.flops import operations
 from trainer.models import TrainableModel, build
 from trainer.models.base import Batch, Carry, Draws
 from trainer.models.prepare import prepare
@@ -32,6 +33,7 @@ HERE = World(0, 1, 0, torch.device("cpu"))
 LR, DECAY, MU = 1e-4, 1.0, 0.999
 KINDS = {"attention": {}, "mlp_t": {"mlp_t": True, "pos_encodings": "none"}}
 GOALS = {"plain bf16": "1.2", "plain fp32": "2.2", "no prefix": "1.5"}
+PRODUCTS = 10
 ROUNDING = {"float32": 1e-5, "bfloat16": 2e-2}
 
 
@@ -58,33 +60,65 @@ def compare(kind: str, fields: dict[str, object], rows: int, rounds: int, *, com
         "plain bf16": plain["bfloat16"],
         "plain fp32": plain["float32"],
     }
-    if kind == "mlp_t":
-        short = make(fields, forward_dtype="bfloat16", puzzle_emb_ndim=0, puzzle_emb_len=0)
-        variants["ours bf16, no prefix"] = OurStep(short, batch)
-    if compiled:
-        fast = make(fields, forward_dtype="bfloat16")
-        prepare(fast, TrainSection(steps=1, compile=True))
-        variants["ours bf16, compiled"] = OurStep(fast, batch)
+    variants |= {name: OurStep(model, batch) for name, model in more(kind, fields, compiled=compiled)}
     expect_equal_losses(kind, our_fp32, plain["float32"], "float32")
     expect_equal_losses(kind, our_bf16, plain["bfloat16"], "bfloat16")
-    for name in ("ours bf16, no prefix", "ours bf16, compiled"):
-        if name in variants:
-            seconds = cpu_seconds(variants[name])
-            print(f"{name}: first step in {seconds:.1f} CPU seconds")
-    print_ratios(kind, rows, take_turns(variants, rounds))
+    for name in list(variants)[3:]:
+        print(f"{name}: first step in {cpu_seconds(variants[name]):.1f} CPU seconds")
+    rates = {f"{dtype} product": product(rows, getattr(torch, dtype)) for dtype in ROUNDING}
+    found = all_turns(variants | rates, rounds)
+    print_ratios(kind, rows, {name: found[name] for name in variants})
+    print_rates(ours["bfloat16"], rows, found)
 
 
-def print_ratios(kind: str, rows: int, seconds: dict[str, float]) -> None:
+def more(kind: str, fields: dict[str, object], *, compiled: bool) -> list[tuple[str, TrainableModel]]:
+    """Return the models in bfloat16 that are measured besides: without a prefix for the MLP over tokens, compiled."""
+    short = {"puzzle_emb_ndim": 0, "puzzle_emb_len": 0}
+    kinds = {"ours bf16": {}} | ({"ours bf16, no prefix": short} if kind == "mlp_t" else {})
+    found = []
+    for name, changes in kinds.items():
+        if name != "ours bf16":
+            found.append((name, make(fields, forward_dtype="bfloat16", **changes)))
+        if compiled:
+            fast = make(fields, forward_dtype="bfloat16", **changes)
+            prepare(fast, TrainSection(steps=1, compile=True))
+            found.append((f"{name}, compiled", fast))
+    return found
+
+
+def product(rows: int, dtype: torch.dtype) -> Work:
+    """Return the largest matrix product of a step, made ten times: how fast this machine could be."""
+    x, weight = torch.randn(rows * (16 + CELLS), 512).to(dtype), torch.randn(3072, 512).to(dtype)
+    return lambda: [F.linear(x, weight) for _ in range(PRODUCTS)]
+
+
+def print_ratios(kind: str, rows: int, seconds: dict[str, list[float]]) -> None:
     """Print rows per CPU second of each variant, its ratio to both plain ones, and the goals."""
     print(
         f"train step, {kind}, {rows} rows; goals: {GOALS['plain bf16']}x plain bf16, {GOALS['plain fp32']}x plain fp32"
     )
     lines = []
-    for name, time in seconds.items():
+    for name, times in seconds.items():
         goal = f"{GOALS['no prefix']}x plain bf16" if "no prefix" in name else ""
-        ratios = [f"{seconds[base] / time:.2f}x" for base in ("plain bf16", "plain fp32")]
-        lines.append((name, f"{rows / time:.2f}", *ratios, goal))
-    table(("variant", "rows per CPU second", "to plain bf16", "to plain fp32", "own goal"), lines)
+        base = seconds["plain bf16"]
+        ratios = [f"{min(base) / min(times):.2f}x", spread(times, base)]
+        ratios.append(f"{min(seconds['plain fp32']) / min(times):.2f}x")
+        lines.append((name, f"{rows / min(times):.2f}", *ratios, goal))
+    table(("variant", "rows per CPU second", "to plain bf16", "in rounds", "to plain fp32", "own goal"), lines)
+
+
+def print_rates(model: TrainableModel, rows: int, seconds: dict[str, list[float]]) -> None:
+    """Print operations per second of our step and the plain ones, and the part of a matrix product's that they are."""
+    with torch.device("meta"):
+        work = rows * operations(build(model.cfg, VOCAB, CELLS, 1))
+    lines = []
+    for name, dtype in (("ours bf16", "bfloat16"), ("plain bf16", "bfloat16"), ("plain fp32", "float32"),
+                        ("ours bf16, compiled", "bfloat16")):  # fmt: skip
+        if name in seconds:
+            best = 2 * PRODUCTS * rows * (16 + CELLS) * 512 * 3072 / min(seconds[f"{dtype} product"])
+            rate = work / min(seconds[name])
+            lines.append((name, f"{rate / 1e9:.0f}", f"{best / 1e9:.0f}", f"{100 * rate / best:.0f} %"))
+    table(("variant", "GFLOP/s", "of a matrix product", "reached"), lines)
 
 
 def expect_equal_losses(kind: str, ours: "OurStep", plain: "PlainStep", dtype: str) -> None:

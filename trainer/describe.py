@@ -149,7 +149,7 @@ def _trace(model: TrainableModel) -> dict[str, int]:
     Of what is kept, some grows with the rows, some (weights cast to another type) does not: two sizes tell them apart.
     """
     flops, here = operations(model), torch.device("meta")
-    one, two = (_kept_bytes(model, model.blank_batch(rows, here)) for rows in (1, 2))
+    one, two = (kept_bytes(model, model.blank_batch(rows, here)) for rows in (1, 2))
     carry = model.initial_carry(model.blank_batch(1, here)) or {}
     return {
         "flops": flops,
@@ -175,7 +175,7 @@ class _FusedAttention(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _kept_bytes(model: TrainableModel, batch: Batch) -> int:
+def kept_bytes(model: TrainableModel, batch: Batch) -> int:
     """Return the bytes that the forward pass of a training step keeps for the backward pass."""
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
     saved: dict[int, Tensor] = {}

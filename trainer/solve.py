@@ -207,14 +207,10 @@ class _Record:
     def add(self, worked: _Worked) -> None:
         """Record one step; a row that leaves keeps its numbers for the steps it did not need."""
         places, rollouts = worked.pieces // self._plan.rollouts, worked.pieces % self._plan.rollouts
-        for place, rollout, age, exact, accuracy, q_halt, left in zip(
-            places, rollouts, worked.ages, *worked.numbers, worked.leaving, strict=True
-        ):
-            if rollout == 0:
-                until = None if left else age
-                self._exact[place, age - 1 : until] = exact
-                self._accuracy[place, age - 1 : until] = accuracy
-                self._q_halt[place, age - 1 : until] = q_halt
+        first = rollouts == 0
+        since = np.arange(self._plan.steps) >= worked.ages[first, None] - 1
+        for kept, numbers in zip((self._exact, self._accuracy, self._q_halt), worked.numbers[:, first], strict=True):
+            kept[places[first]] = np.where(since, numbers[:, None], kept[places[first]])
         left = np.flatnonzero(worked.leaving)
         if len(left):
             ended = places[left], rollouts[left]

@@ -20,7 +20,7 @@ from trainer.generators import draw_apart
 from trainer.known import note_data
 from trainer.meter import Meter
 from trainer.metrics import MetricsLog, attempt_number, open_log, single
-from trainer.models.prepare import prepare
+from trainer.models.prepare import lacking, may_compile, prepare
 from trainer.nodes import Machines, meet, spread_newest
 from trainer.progress import TrainingProgress, say
 from trainer.remote import Remote, about, open_remote
@@ -85,6 +85,9 @@ def build_state(run: RunFile, subject: Subject, world: World) -> TrainState:
     data = subject.metadata
     model = make_model(run, data, world.device)
     prepare(model, run.train)
+    if run.train.compile == "auto" and may_compile(run.train, world.device) and world.first:
+        missing = lacking(world.device)
+        say(f"blocks are not compiled: {missing} is missing" if missing else "blocks are compiled")
     if run.train.parallel == "fsdp" and world.size > 1:
         shard(model, world)
     draw_apart(run.seed, world.rank)

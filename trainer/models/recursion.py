@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from trainer.models.layers import Attention, RotaryPositions, SwiGLU, rms_norm
+from trainer.models.layers import Attention, RotaryPositions, SwiGLU, TokenSwiGLU, rms_norm
 
 States = tuple[Tensor, ...]
 """`(z_H, z_L)`, or `(z_L,)` for the model with one state; each [B, T, D]."""
@@ -27,7 +27,7 @@ class Block(nn.Module):
         super().__init__()
         self.eps = eps
         if mlp_t:
-            self.mlp_t = SwiGLU(tokens, expansion)
+            self.mlp_t = TokenSwiGLU(tokens, expansion)
         else:
             self.self_attn = Attention(width, heads)
         self.uses_mlp_t = mlp_t
@@ -36,8 +36,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, positions: RotaryPositions | None) -> Tensor:
         """Map [B, T, D] to [B, T, D]. With `mlp_t` the first norm runs over the tokens, as in the reference."""
         if self.uses_mlp_t:
-            turned = x.transpose(1, 2)
-            x = rms_norm(turned + self.mlp_t(turned), self.eps).transpose(1, 2)
+            x = rms_norm(x + self.mlp_t(x), self.eps, axis=1)
         else:
             x = rms_norm(x + self.self_attn(x, positions), self.eps)
         return rms_norm(x + self.mlp(x), self.eps)

@@ -8,13 +8,19 @@ the first bias correction inside atan2 or multiply by 1.27: their steps differ b
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainer.sharding import locals_of
+
+LEAST = torch.finfo(torch.float32).tiny
+"""Makes 0 / 0 a 0. Roots are never negative, so that atan of a quotient is atan2, and several times as fast."""
+
+PIECE = 1 << 15
+"""Numbers of each tensor that a thread works on at once: five times 128 KiB fit a core's cache."""
 
 
 class AdamATan2(torch.optim.Optimizer):
@@ -55,13 +61,30 @@ class AdamATan2(torch.optim.Optimizer):
         lr = group["lr"]
         means = locals_of(self.state[p]["exp_avg"] for p in params)
         squares = locals_of(self.state[p]["exp_avg_sq"] for p in params)
-        params, grads = locals_of(params), locals_of(grads)
-        torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
-        torch._foreach_lerp_(means, grads, 1 - b1)
-        torch._foreach_mul_(squares, b2)
-        torch._foreach_addcmul_(squares, grads, grads, 1 - b2)
-        roots = torch._foreach_sqrt(squares)
-        torch._foreach_div_(roots, math.sqrt(1 - b2**t))
-        for mean, root in zip(means, roots, strict=True):
-            torch.atan2(mean, root, out=root)
-        torch._foreach_add_(params, roots, alpha=-lr / (1 - b1**t))
+        for weights, slopes, mean, square in in_cache(locals_of(params), locals_of(grads), means, squares):
+            torch._foreach_mul_(weights, 1 - lr * group["weight_decay"])
+            torch._foreach_lerp_(mean, slopes, 1 - b1)
+            torch._foreach_mul_(square, b2)
+            torch._foreach_addcmul_(square, slopes, slopes, 1 - b2)
+            roots = torch._foreach_sqrt(square)
+            torch._foreach_div_(roots, math.sqrt(1 - b2**t))
+            torch._foreach_add_(roots, LEAST)
+            steps = torch._foreach_div(mean, roots)
+            torch._foreach_atan_(steps)
+            torch._foreach_add_(weights, steps, alpha=-lr / (1 - b1**t))
+
+
+def in_cache(*lists: list[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
+    """Yield lists, of tensors of the same shapes: all at once on a GPU; on a CPU in pieces, one after the other.
+
+    A piece stays in the CPU's cache through all the passes that an update makes over it. Numbers are the same.
+    """
+    if lists[0][0].device.type != "cpu":
+        yield lists
+        return
+    size = PIECE * torch.get_num_threads()
+    for tensors in zip(*lists, strict=True):
+        if all(tensor.is_contiguous() for tensor in tensors):
+            yield from zip(*([[piece] for piece in tensor.view(-1).split(size)] for tensor in tensors), strict=True)
+        else:
+            yield tuple([tensor] for tensor in tensors)

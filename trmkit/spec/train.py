@@ -146,8 +146,9 @@ class TrainSection(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """CPU threads per process; null leaves PyTorch's choice."""
 
-    compile: bool = False
-    """Compile the network's blocks with torch.compile."""
+    compile: bool | Literal["auto"] = "auto"
+    """Compile the network's blocks with torch.compile: faster by a third, after a minute or less. auto does on a CUDA
+    GPU where Triton and a C compiler are installed, unless weights are shared (`parallel: fsdp`)."""
 
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass instead of keeping them."""

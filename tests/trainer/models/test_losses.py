@@ -32,8 +32,9 @@ def test_cross_entropy_equals_the_references(units: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_gradient_at_a_logit_of_one_is_finite(dtype: torch.dtype) -> None:
-    logits = torch.tensor([[[1.0, 0.0, -1.0, 5.0]]], requires_grad=True)
+@pytest.mark.parametrize("network", [torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
+def test_the_gradient_at_a_logit_of_one_is_finite(network: torch.dtype, dtype: torch.dtype) -> None:
+    logits = torch.tensor([[[1.0, 0.0, -1.0, 5.0]]], dtype=network, requires_grad=True)
     cell_loss(logits, torch.tensor([[0]]), "stablemax", dtype).sum().backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()

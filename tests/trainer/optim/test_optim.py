@@ -1,5 +1,6 @@
 """Optimizers, schedule and average give the reference's numbers."""
 
+import math
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from trainer.dist import World
 from trainer.models.base import SparseEmbedding
+from trainer.optim import adam_atan2
 from trainer.optim.adam_atan2 import AdamATan2
 from trainer.optim.ema import WeightAverage
 from trainer.optim.schedule import learning_rate
@@ -37,6 +39,28 @@ def test_adam_atan2_does_not_depend_on_the_scale_of_gradients() -> None:
             optimizer.step()
         results.append(p.detach().clone())
     torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=1e-7)
+
+
+def test_a_weight_without_a_gradient_so_far_is_only_decayed_and_the_least_gradient_moves_one() -> None:
+    p = torch.nn.Parameter(torch.ones(3))
+    optimizer = AdamATan2([p], lr=0.1, weight_decay=0.5)
+    p.grad = torch.tensor([0.0, 1e-30, 1.0])
+    optimizer.step()
+    torch.testing.assert_close(p.detach(), 0.95 - torch.tensor([0.0, math.pi / 2, math.atan(0.1)]))
+
+
+def test_large_weights_are_updated_as_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    start, grad, results = torch.randn(40, 5), torch.randn(40, 5), []
+    for size in (7, 1 << 15):
+        monkeypatch.setattr(adam_atan2, "PIECE", size)
+        weights = [torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone().t())]
+        for p, g in zip(weights, (grad, grad.t()), strict=True):
+            p.grad = g.clone()
+        AdamATan2(weights, lr=0.1).step()
+        results.append([p.detach() for p in weights])
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][0], results[1][1].t())
 
 
 def test_sign_sgd_equals_the_references(units: Any) -> None:
