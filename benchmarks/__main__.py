@@ -19,7 +19,8 @@ from typing import Any
 from common import RECORD, table
 
 HERE = Path(__file__).parent
-NOT_ALONE = {"__main__", "common", "reference", "fewer_steps"}
+OPTIONS = {"train_step": ["--compile"], "scaling": ["--measure"]}
+NOT_ALONE = {"__main__", "common", "plain", "reference", "fewer_steps"}
 """What is no benchmark, and one that takes hours (`docs/performance.md` has what came of it)."""
 
 
@@ -41,7 +42,7 @@ def main() -> None:
         failed = []
         for name in wanted or names:
             print(f"== {name}", flush=True)
-            more = baseline if name == "train_step" else []
+            more = [*OPTIONS.get(name, []), *(baseline if name == "train_step" else [])]
             command = [sys.executable, str(HERE / f"{name}.py"), *more]
             if subprocess.run(command, env=os.environ | {RECORD: str(file)}).returncode:
                 failed.append(name)

@@ -70,16 +70,16 @@ train: {{steps: {steps}, batch_size: 48, lr: 2e-3, warmup_steps: 20, weight_deca
 """
 ARC = """
 name: fewer-steps
-model: {family: trm, hidden_size: 96, num_heads: 4, L_layers: 2, H_cycles: 3, L_cycles: 4, halt_max_steps: 3,
-        halt_exploration_prob: 0.5, puzzle_emb_ndim: 96, puzzle_emb_len: 1, forward_dtype: float32}
-data: {source: arc, collections: [arc1/training], test: arc1/training, canvas: 5, num_aug: 9, max_puzzles: 16,
+model: {family: trm, hidden_size: 64, num_heads: 4, L_layers: 1, H_cycles: 3, L_cycles: 6, halt_max_steps: 3,
+        halt_exploration_prob: 0.5, puzzle_emb_ndim: 64, puzzle_emb_len: 1, forward_dtype: float32}
+data: {source: arc, collections: [arc1/training], test: arc1/training, canvas: 4, num_aug: 9, max_puzzles: 6,
        translate: false}
-train: {steps: 1500, batch_size: 32, lr: 1e-3, warmup_steps: 50, puzzle_emb_lr: 5e-2, ema: 0.98}
+train: {steps: 800, batch_size: 32, lr: 2e-3, warmup_steps: 20, puzzle_emb_lr: 5e-2, ema: 0.95}
 """
 TASKS = {
     "sudoku-4x4": Task(SUDOKU.format(width=64, side=4, puzzles=200, num_aug=50, steps=200), 0.9, 20),
     "sudoku-6x6": Task(SUDOKU.format(width=64, side=6, puzzles=500, num_aug=100, steps=480), 0.3, 40),
-    "arc": Task(ARC, 0.30, 50),
+    "arc": Task(ARC, 0.30, 40),
 }
 
 
