@@ -19,7 +19,7 @@ from typing import Any
 from common import RECORD, table
 
 HERE = Path(__file__).parent
-OPTIONS = {"train_step": ["--compile"], "scaling": ["--measure"]}
+OPTIONS = {"train_step": ["--compile"], "evaluation": ["--compile"], "scaling": ["--measure"]}
 NOT_ALONE = {"__main__", "common", "plain", "reference", "fewer_steps"}
 """What is no benchmark, and one that takes hours (`docs/performance.md` has what came of it)."""
 

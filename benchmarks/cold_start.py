@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 import torch
-from common import cpu_seconds, table
+from common import cpu_seconds, record, table
 from plain import plainly
 from train_step import KINDS, OurStep, make, make_batch
 
@@ -36,6 +36,14 @@ def main() -> None:
     lines = []
     for kind in KINDS:
         seconds = {way: in_a_process(kind, way, options.rows) for way in WAYS}
+        record(
+            "compiling",
+            f"{kind}, blocks to the whole",
+            [seconds["blocks"]],
+            [seconds["whole model"]],
+            must=3,
+            stretch=5,
+        )
         lines += [(kind, way, f"{s:.1f}", f"{seconds['whole model'] / s:.1f}x") for way, s in seconds.items()]
     print(f"compiling before the first step; goal: {GOAL}")
     table(("model", "what is compiled", "CPU seconds", "how much faster"), lines)

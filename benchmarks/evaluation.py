@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import all_turns, spread, table
+from common import all_turns, record, spread, table
 from plain import plainly
 
 from trainer.candidates import find_checkpoint, load_for_inference
@@ -45,7 +45,9 @@ train: {steps: 300, batch_size: 48, lr: 2e-3, warmup_steps: 20, ema: 0.95, devic
         checkpoint: {every_steps: null, every_minutes: null}, log: {every_steps: 100}}
 """
 STEPS, BATCH = 16, 128
-THRESHOLDS = (0.0, 2.0, 4.0, 5.0)
+EXITS = ((0.0, False), (2.0, False), (4.0, False), (0.0, True), (2.0, True))
+"""Thresholds of the q value, and whether the answer has to have settled, too."""
+LOST = 0.002
 WORLD = World(0, 1, 0, torch.device("cpu"))
 GOALS = "4x with early exit at 0.2 percentage points or less, 1.2x with all steps"
 
@@ -80,8 +82,10 @@ def compare(model: TrainableModel, split: Split, rows: int, rounds: int, *, comp
     reader, wanted = Rows(split, WORLD.device, on_device=False), np.arange(rows)
     found: dict[str, Solved] = {}
 
-    def ours(name: str, threshold: float | None, model: TrainableModel = model) -> Callable[[], None]:
-        plan = Plan(STEPS, BATCH, threshold)
+    def ours(
+        name: str, threshold: float | None, settled: bool = False, model: TrainableModel = model
+    ) -> Callable[[], None]:
+        plan = Plan(STEPS, BATCH, threshold, settled)
 
         def work() -> None:
             found[name] = solve(model, reader, wanted, plan, WORLD, show=NOTHING, check=lambda: None)
@@ -89,12 +93,13 @@ def compare(model: TrainableModel, split: Split, rows: int, rounds: int, *, comp
         return work
 
     variants = {"all steps": ours("all steps", None)}
-    variants |= {f"early exit, q > {t:g}": ours(f"early exit, q > {t:g}", t) for t in THRESHOLDS}
+    exits = {f"early exit, q > {t:g}{', settled' if still else ''}": (t, still) for t, still in EXITS}
+    variants |= {name: ours(name, *how) for name, how in exits.items()}
     if compiled:
         fast = copy.deepcopy(model)
         prepare(fast, TrainSection(steps=1, compile=True))
-        for name, threshold in (("all steps", None), (f"early exit, q > {THRESHOLDS[0]:g}", THRESHOLDS[0])):
-            variants[f"{name}, compiled"] = ours(f"{name}, compiled", threshold, fast)
+        for name, how in {"all steps": (None, False), list(exits)[-1]: EXITS[-1]}.items():
+            variants[f"{name}, compiled"] = ours(f"{name}, compiled", *how, fast)
             variants[f"{name}, compiled"]()
     accuracy: list[float] = []
     by_formulas = plainly(model)
@@ -105,6 +110,7 @@ def compare(model: TrainableModel, split: Split, rows: int, rounds: int, *, comp
     if compiled and (found["all steps, compiled"].exact != found["all steps"].exact).any():
         raise SystemExit("all steps, compiled: other scores than without")
     print(f"evaluation of {rows} rows, {STEPS} steps, {BATCH} rows at once; goals: {GOALS}")
+    record_fastest(turns, {name: float(solved.exact[:, -1].mean()) for name, solved in found.items()}, accuracy[0])
     lines = [("plain", f"{seconds['plain']:.2f}", "1.00x", "", f"{100 * accuracy[0]:.2f} %", "", f"{STEPS:.2f}")]
     for name, solved in found.items():
         exact = float(solved.exact[:, -1].mean())
@@ -113,6 +119,15 @@ def compare(model: TrainableModel, split: Split, rows: int, rounds: int, *, comp
         steps = f"{solved.steps.mean():.2f}"
         lines.append((name, f"{seconds[name]:.2f}", *ratios, f"{100 * exact:.2f} %", loss, steps))
     table(("variant", "CPU seconds", "to plain", "in rounds", "exact", "points", "steps"), lines)
+
+
+def record_fastest(turns: dict[str, list[float]], exact: dict[str, float], expected: float) -> None:
+    """Leave the fastest exact way and the fastest that loses next to nothing for the table of `make bench`."""
+    for what, lost, must, stretch in (("all steps", 0.0, 1.2, 1.3), ("early exit", LOST, 4, 8)):
+        ways = [name for name in exact if name.startswith(what) and exact[name] >= expected - lost - 1e-9]
+        if ways:
+            best = min(ways, key=lambda name: min(turns[name]))
+            record("evaluation", best, turns[best], turns["plain"], must=must, stretch=stretch)
 
 
 @torch.no_grad()

@@ -4,6 +4,8 @@ Tokens are transposed for a linear layer over the last axis, attention is the li
 """
 
 import copy
+import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -68,3 +70,30 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     low, high = x.chunk(2, dim=-1)
     turned = torch.cat((-high, low), dim=-1)
     return ((x.float() * cos.unsqueeze(-2)) + (turned.float() * sin.unsqueeze(-2))).to(x.dtype)
+
+
+class PlainUpdate:
+    """Adam-atan2 and the weight average, tensor by tensor, as the formulas are written."""
+
+    def __init__(self, lr: float, decay: float, mu: float) -> None:
+        self._lr, self._decay, self._mu = lr, decay, mu
+        self._moments: dict[str, tuple[Tensor, Tensor]] = {}
+        self.average: dict[str, Tensor] = {}
+        self._updates = 0
+
+    @torch.no_grad()
+    def __call__(self, named: Iterable[tuple[str, Tensor]]) -> None:
+        """Move every tensor that has a gradient, and drop that."""
+        self._updates += 1
+        one, two = 1 - 0.9**self._updates, math.sqrt(1 - 0.95**self._updates)
+        for name, p in named:
+            if p.grad is None:
+                continue
+            mean, square = self._moments.setdefault(name, (torch.zeros_like(p), torch.zeros_like(p)))
+            average = self.average.setdefault(name, p.detach().clone())
+            p.mul_(1 - self._lr * self._decay)
+            mean.lerp_(p.grad, 0.1)
+            square.lerp_(p.grad * p.grad, 0.05)
+            p.sub_(torch.atan2(mean, square.sqrt() / two) * (self._lr / one))
+            self.average[name] = (1 - self._mu) * p + self._mu * average
+            p.grad = None

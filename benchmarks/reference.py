@@ -6,14 +6,12 @@ needs CUDA to be built, so the plain rendering's takes its place. Nothing of the
 """
 
 import importlib
-import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from plain import PlainUpdate
 
 from trainer.models import TrainableModel
 from trainer.models.base import Batch
@@ -31,9 +29,8 @@ class ReferenceStep:
     """Forward, backward and an update by the reference's model and loss."""
 
     def __init__(
-        self, folder: Path, ours: TrainableModel, batch: Batch, vocabulary: int, update: Callable[[nn.Module], None],
-        *, compiled: bool,
-    ) -> None:  # fmt: skip
+        self, folder: Path, ours: TrainableModel, batch: Batch, vocabulary: int, update: PlainUpdate, *, compiled: bool
+    ) -> None:
         """Build the reference's model with the weights of `ours`; `update` moves its weights after each backward.
 
         SystemExit: the folder has no reference, or it does not load.
@@ -57,7 +54,9 @@ class ReferenceStep:
         """Make one step; return its loss per row."""
         self._carry, loss, *_ = self._model(carry=self._carry, batch=self._batch, return_keys=[])
         torch.autograd.backward(loss / self._rows)
-        self._update(self._model)
+        self._update(self._model.named_parameters())
+        for buffer in self._model.buffers():
+            buffer.grad = None  # of the puzzle vectors in use, which are no parameter there
         return float(loss.detach()) / self._rows
 
 
@@ -74,30 +73,3 @@ def load(folder: Path) -> tuple[Any, Any]:
     finally:
         sys.path.remove(str(folder))
     return architecture, losses
-
-
-class PlainUpdate:
-    """Adam-atan2 and the weight average, tensor by tensor, on whatever parameters a module has."""
-
-    def __init__(self, lr: float, decay: float, mu: float) -> None:
-        self._lr, self._decay, self._mu = lr, decay, mu
-        self._kept: dict[str, tuple[torch.Tensor, ...]] = {}
-        self._updates = 0
-
-    @torch.no_grad()
-    def __call__(self, module: nn.Module) -> None:
-        """Move every parameter that has a gradient."""
-        self._updates += 1
-        for name, p in module.named_parameters():
-            if p.grad is None:
-                continue
-            mean, square, average = self._kept.setdefault(
-                name, (torch.zeros_like(p), torch.zeros_like(p), p.detach().clone())
-            )
-            p.mul_(1 - self._lr * self._decay)
-            mean.lerp_(p.grad, 0.1)
-            square.lerp_(p.grad * p.grad, 0.05)
-            step = torch.atan2(mean, square.sqrt() / math.sqrt(1 - 0.95**self._updates))
-            p.sub_(step * (self._lr / (1 - 0.9**self._updates)))
-            average.copy_((1 - self._mu) * p + self._mu * average)
-            p.grad = None

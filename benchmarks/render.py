@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import yaml
+from common import record
 
 from trmkit.render.objects import render
 from trmkit.render.text import write_all
@@ -30,6 +31,7 @@ def main() -> None:
     writing = seconds(lambda: [write_all([job]) for job in jobs])
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     libyaml = seconds(lambda: [yaml.dump(job, Dumper=dumper) for job in jobs])
+    record("render", f"{COUNT:,} jobs written, to libyaml", [writing], [libyaml])
     print(f"{COUNT} runs rendered, each a ConfigMap and a job: {rendering:.3f} s")
     print(f"{COUNT} jobs written as YAML: {writing:.3f} s, {libyaml / writing:.1f}x of libyaml ({libyaml:.3f} s)")
 

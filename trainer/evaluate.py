@@ -88,6 +88,7 @@ def evaluate(
         "scope": scope.as_json(),
         "supervision_steps": plan.steps,
         "early_exit": plan.early_exit,
+        "settled": plan.settled,
         "rollouts": {"count": plan.rollouts, "noise": plan.noise, "select": plan.select},
         "seconds": time.monotonic() - started,
         "sets": scoring.sets,
@@ -315,6 +316,7 @@ def plan_of(run: RunFile, model: TrainableModel, world: World) -> Plan:
         options.supervision_steps or model.max_steps,
         options.batch_size or max(1, share),
         options.early_exit,
+        options.settled,
         select=options.select,
         seed=run.seed,
     )

@@ -39,6 +39,8 @@ class Plan:
     """Rows at once, B, on each process."""
     early_exit: float | None = None
     """A row leaves when its `q_halt` is above this; None: after M steps."""
+    settled: bool = False
+    """It leaves only if its answer is that of the step before, too."""
     blank_identifier: int | None = None
     """Replaces every puzzle identifier when given."""
     rollouts: int = 1
@@ -109,6 +111,7 @@ class _Work:
         self._ages = np.empty(0, np.int64)
         self._batch: Batch | None = None
         self._carry: Carry | None = None
+        self._before: Tensor | None = None
         self._losses: dict[str, Tensor] = {}
         self._worked = 0
 
@@ -130,13 +133,23 @@ class _Work:
         numbers = _numbers(step, self._batch["labels"])
         leaving = self._ages >= self._plan.steps
         if self._plan.early_exit is not None:
-            leaving |= numbers[2] > self._plan.early_exit
+            leaving |= (numbers[2] > self._plan.early_exit) & self._is_settled(step.outputs["preds"])
         if step.carry is None:
             leaving[:] = True
         worked = _Worked(self._pieces, self._ages, numbers, step.outputs["preds"], leaving)
         self._carry = step.carry
         self._keep(~leaving)
         return worked
+
+    def _is_settled(self, preds: Tensor) -> npt.NDArray[np.bool_]:
+        """Say of which rows the answer is what it was a step before, [B]; of all where nobody asks."""
+        if not self._plan.settled:
+            return np.ones(len(preds), np.bool_)
+        before = preds.new_full(preds.shape, -1)
+        if self._before is not None:
+            before[: len(self._before)] = self._before
+        self._before = preds
+        return (preds == before).all(-1).cpu().numpy()
 
     def _add_losses(self, step: Step) -> None:
         parts = {name: value for name, value in step.metrics.items() if name.endswith("_loss")}
@@ -177,11 +190,12 @@ class _Work:
         if staying.all():
             return
         if not staying.any():
-            self._batch = self._carry = None
+            self._batch = self._carry = self._before = None
             return
         index = torch.from_numpy(np.flatnonzero(staying)).to(self._device)
         self._batch = {name: value[index] for name, value in (self._batch or {}).items()}
         self._carry = {name: value[index] for name, value in self._carry.items()} if self._carry else None
+        self._before = self._before[index] if self._before is not None else None
 
 
 class _Record:

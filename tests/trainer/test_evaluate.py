@@ -72,8 +72,8 @@ def test_eval_json_holds_what_the_report_shows(small_run: RunFile, alone: World)
     found = json.loads(directory.evaluation.read_text())
     assert found == json.loads(json.dumps(returned))
     assert found.keys() == {
-        "step", "total", "checkpoint", "asked", "weights", "scope", "supervision_steps", "early_exit", "rollouts",
-        "seconds", "sets", "grid", "examples", "gallery",
+        "step", "total", "checkpoint", "asked", "weights", "scope", "supervision_steps", "early_exit", "settled",
+        "rollouts", "seconds", "sets", "grid", "examples", "gallery",
     }  # fmt: skip
     assert found["scope"] == {"unit": "rows", "scored": 24, "total": 24}
     assert (found["step"], found["checkpoint"], found["supervision_steps"]) == (12, "last", STEPS)

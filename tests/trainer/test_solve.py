@@ -1,6 +1,6 @@
 """Rows leave when the q-head says so, and nothing but their number of steps depends on that."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -131,6 +131,24 @@ def test_rows_that_leave_early_have_the_numbers_of_a_full_run_cut_there(
             assert found.accuracy[row, step] == np.float32(right.mean())
             assert found.q_halt[row, step] == pytest.approx(full.q_halt[min(step, steps - 1), row], abs=1e-5)
     assert 0 < found.exact[:, -1].sum() < COUNT
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, COUNT])
+def test_a_row_that_has_to_settle_leaves_once_its_answer_stays_the_same(
+    model: TrainableModel, full: FullRun, split: Split, alone: World, batch_size: int
+) -> None:
+    same = np.zeros((STEPS, COUNT), np.bool_)
+    same[1:] = (full.preds[1:] == full.preds[:-1]).all(-1)
+    threshold = threshold_of(replace(full, q_halt=full.q_halt[same]))
+    found = solved(model, split, ALL, alone, early_exit=threshold, settled=True, batch_size=batch_size)
+    leaving = (full.q_halt > threshold) & same
+    leaving[-1] = True
+    expected = leaving.argmax(0) + 1
+    assert len(set(expected.tolist())) > 1, "rows settle at different steps"
+    assert (expected >= 2).all()
+    assert np.array_equal(found.steps, expected)
+    for row in ALL:
+        assert np.array_equal(found.predictions[row], full.preds[expected[row] - 1, row])
 
 
 def test_without_early_exit_every_row_takes_every_step(

@@ -42,7 +42,7 @@ class TextSection(Section):
 class EvaluateSection(Section):
     """When and how the model is scored. Scores always come from the averaged (EMA) weights when there are any."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"self_correction"})
+    later: ClassVar[frozenset[str]] = frozenset({"self_correction", "settled"})
     silent: ClassVar[frozenset[str]] = frozenset({"mode"})
 
     every_steps: PositiveInt | None = None
@@ -83,6 +83,10 @@ class EvaluateSection(Section):
     early_exit: float | None = None
     """Stop a row as soon as its `q_halt` logit is above this, and give its place to the next; null runs every step."""
 
+    settled: bool = False
+    """With `early_exit`: stop a row only once its answer is also the same as a step before. That takes two steps at
+    least, and is about as right as all steps, where `q_halt` alone is too sure of itself."""
+
     blank_identifiers: bool = False
     """At the end, score once more with every puzzle identifier blanked: what is left is not memorised by identifier."""
 
@@ -108,6 +112,12 @@ class EvaluateSection(Section):
     self_correction: Annotated[int, Field(ge=2)] | None = None
     """Models that read text: at the end, attempts at each test row, all but the first told in words what is wrong with
     the one before. The words come from the truth, so this is a score of its own, beside those without; null: none."""
+
+    @model_validator(mode="after")
+    def _somebody_may_settle(self) -> "EvaluateSection":
+        if self.settled and self.early_exit is None:
+            raise ValueError("settled: says when a row may stop early, and none may; give early_exit, as 0, too")
+        return self
 
     @model_validator(mode="after")
     def _something_is_followed(self) -> "EvaluateSection":
