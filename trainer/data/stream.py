@@ -8,11 +8,13 @@ Legend: `G` slots over all processes (the global batch), `B` slots of this proce
 """
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from trainer.data.resident import resident
 from trainer.data.sampler import epoch_rows
-from trainer.data.store import Split
+from trainer.data.store import Int32, Split, Tokens
 from trainer.dist import World
 from trainer.models.base import IGNORED_LABEL, Batch
 
@@ -75,10 +77,10 @@ class Stream:
     def _take(self, halted: Tensor) -> Tensor:
         if self._drawn + self._slots > self._known:
             self._extend()
-        places = self._position + halted.cumsum(0) - 1
-        self._position = self._position + halted.sum()
+        after = halted.cumsum(0).add_(self._position)
+        self._position = after[-1]
         self._drawn += self._slots
-        return self._order[places.clamp(min=0)]
+        return self._order.index_select(0, (after - 1).clamp_(min=0))
 
     def _extend(self) -> None:
         """Forget finished epochs and draw new ones until the look-ahead is full."""
@@ -103,26 +105,31 @@ class Rows:
     def __init__(self, split: Split, device: torch.device, *, on_device: bool) -> None:
         self._split, self._device = split, device
         self._identifiers = torch.from_numpy(split.row_identifiers).to(device)
-        self._arrays: tuple[Tensor, Tensor] | None = None
-        if on_device:
-            self._arrays = (_tensor(split.inputs, device), _tensor(split.labels, device))
+        self._resident = resident(split, device) if on_device else None
 
     def get(self, rows: Tensor) -> Batch:
         """Return the batch of `rows` (int64 [B], on the device)."""
-        beside = self._split.beside
-        wanted = rows.cpu().numpy() if self._arrays is None or beside else np.empty(0, np.int64)
-        if self._arrays is not None:
-            inputs, labels = (array[rows] for array in self._arrays)
+        beside, ignored = self._split.beside, self._split.metadata.ignore_label_id
+        wanted = rows.cpu().numpy() if self._resident is None or beside else np.empty(0, np.int64)
+        if self._resident is not None:
+            inputs, labels = (tokens.int() for tokens in self._resident(rows))
+            if ignored is not None:
+                labels = torch.where(labels == ignored, IGNORED_LABEL, labels)
         else:
-            inputs, labels = (
-                _tensor(array[wanted], self._device) for array in (self._split.inputs, self._split.labels)
-            )
-        labels = labels.int()
-        ignored = self._split.metadata.ignore_label_id
-        if ignored is not None:
-            labels = torch.where(labels == ignored, IGNORED_LABEL, labels)
-        batch = {"inputs": inputs.int(), "labels": labels, "puzzle_identifiers": self._identifiers[rows]}
+            inputs, labels = (torch.from_numpy(t).to(self._device).int() for t in _on_host(self._split, wanted))
+        batch = {"inputs": inputs, "labels": labels, "puzzle_identifiers": self._identifiers.index_select(0, rows)}
         return batch | {name: torch.from_numpy(one.get(wanted)).to(self._device) for name, one in beside.items()}
+
+
+def _on_host(split: Split, rows: npt.NDArray[np.int64]) -> tuple[Tokens, Int32]:
+    """Return inputs and labels of `rows`, with `IGNORED_LABEL` where nothing is asked."""
+    if split.shuffled is not None:  # a board is asked for whole
+        return split.shuffled.pairs(rows, np.int32)
+    inputs, answers = (np.asarray(table[rows]) for table in (split.inputs, split.labels))
+    labels, ignored = answers.astype(np.int32), split.metadata.ignore_label_id
+    if ignored is not None and (out := answers == ignored).any():  # numpy compares bytes much faster than torch
+        labels -= out * np.int32(ignored - IGNORED_LABEL)
+    return inputs if inputs.dtype == np.uint8 else inputs.astype(np.int32), labels
 
 
 def fits_on_device(split: Split, device: torch.device, choice: str) -> bool:
@@ -132,7 +139,3 @@ def fits_on_device(split: Split, device: torch.device, choice: str) -> bool:
     if device.type != "cuda":
         return False
     return bool(split.inputs.nbytes + split.labels.nbytes < torch.cuda.mem_get_info(device)[0] / 4)
-
-
-def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.array(array, dtype=np.uint8 if array.dtype == np.uint8 else np.int32)).to(device)

@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from trainer.data.draws import generator
 from trainer.data.manifest import Built, Grid, Source
-from trainer.data.store import create_rows, finish_single_rows, write_identifiers
+from trainer.data.store import write_identifiers
 from trainer.data.sudoku_classes import fingerprints, four_by_four
-from trainer.data.sudoku_shuffle import BOXES, draw_shuffles, shuffle, write_variants
+from trainer.data.sudoku_rows import write_boards
+from trainer.data.sudoku_shuffle import BOXES, draw_shuffles, shuffle
 from trainer.data.sudoku_solver import layout_of, make_puzzles, solve_all
 from trmkit.errors import DataError
 from trmkit.spec.data import SudokuGeneratedData
@@ -39,13 +40,8 @@ def write(section: SudokuGeneratedData, folder: Path) -> Built:
     """Write the data set into `folder`. DataError: there are not so many puzzles, or none so hard is found."""
     puzzles, solutions = make(section)
     train, variants = section.train_puzzles, 1 + section.num_aug
-    cells, vocab_size = section.side**2, section.side + 2
-    for split, chosen, copies in (("train", slice(0, train), variants), ("test", slice(train, None), 1)):
-        rows = len(puzzles[chosen]) * copies
-        inputs, labels = create_rows(folder, split, rows, cells, vocab_size)
-        draw = generator(section.seed, "variants")
-        write_variants(inputs, labels, puzzles[chosen], solutions[chosen], draw)
-        finish_single_rows(folder, split, rows, cells, vocab_size, rows_per_group=copies)
+    boards, tests = ((puzzles[part], solutions[part]) for part in (slice(0, train), slice(train, None)))
+    write_boards(folder, boards, tests, section.num_aug, section.seed, section.augment)
     write_identifiers(folder, [])
     counts = {
         "train_puzzles": train,
