@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from trainer.data.draws import generator
 from trainer.data.store import create_rows, finish_single_rows, write_shuffled
-from trainer.data.sudoku_shuffle import write_variants
 from trainer.data.sudoku_virtual import Shuffled
 
 UInt8 = npt.NDArray[np.uint8]
@@ -25,12 +24,11 @@ def write_boards(
     """
     cells = train[0].shape[1]
     vocab_size = round(cells**0.5) + 2
-    if augment == "on_the_fly":
-        draw = generator(seed, "variants")
-        write_shuffled(folder, "train", Shuffled.draw(*train, variants, draw), vocab_size)
-    stored = (("train", train, 1 + variants), ("test", test, 1))
-    for split, (questions, answers), copies in stored[augment == "on_the_fly" :]:
-        rows = len(questions) * copies
-        inputs, labels = create_rows(folder, split, rows, cells, vocab_size)
-        write_variants(inputs, labels, questions, answers, generator(seed, "variants"))
-        finish_single_rows(folder, split, rows, cells, vocab_size, rows_per_group=copies)
+    for split, (questions, answers), copies in (("train", train, 1 + variants), ("test", test, 1)):
+        shuffled = Shuffled.draw(questions, answers, copies - 1, generator(seed, "variants"))
+        if split == "train" and augment == "on_the_fly":
+            write_shuffled(folder, split, shuffled, vocab_size)
+        else:
+            rows = len(shuffled.numbers)
+            shuffled.write(*create_rows(folder, split, rows, cells, vocab_size))
+            finish_single_rows(folder, split, rows, cells, vocab_size, rows_per_group=copies)

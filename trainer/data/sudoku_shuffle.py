@@ -75,26 +75,6 @@ def shuffle(board: UInt8, shuffles: Shuffles, out: UInt8) -> None:
     apply(board, shuffles.digits, shuffles.transposed, shuffles.rows, shuffles.columns, out)
 
 
-def identity(side: int) -> Shuffles:
-    """Return the one symmetry that changes nothing; `shuffle` with it writes the board itself as tokens."""
-    lines = np.arange(side, dtype=np.uint8)[None]
-    return Shuffles(lines + np.uint8(1), np.zeros(1, np.bool_), lines, lines)
-
-
-def write_variants(inputs: UInt8, labels: UInt8, questions: UInt8, answers: UInt8, seed: np.random.Generator) -> None:
-    """Fill `inputs` and `labels` [n * (1 + V), cells] with each of n boards as tokens, followed by V variants of it."""
-    boards, cells = questions.shape
-    side = int(cells**0.5)
-    rows = len(inputs) // boards
-    same = identity(side)
-    for board in range(boards):
-        start, stop = board * rows, (board + 1) * rows
-        shuffles = draw_shuffles(seed, rows - 1, side)
-        for source, target in ((questions[board], inputs), (answers[board], labels)):
-            shuffle(source, same, target[start : start + 1].view(np.ndarray))
-            shuffle(source, shuffles, target[start + 1 : stop].view(np.ndarray))
-
-
 @cache
 def line_orders(side: int, group: int) -> UInt8:
     """Return all orders of `side` rows that keep groups of `group` rows together, uint8 [n, side]."""

@@ -1,7 +1,7 @@
-"""Sudokus whose variants are made when they are asked for, instead of being stored: a board and a number are a row.
+"""Sudokus whose variants are made from a board and a number: when they are written, or when training asks for them.
 
-The rows are those that `sudoku_shuffle.write_variants` writes, bit for bit: the number of a row says which symmetry was
-drawn for it. 1000 boards with 1000 variants are 16 MB with all indices, not 170.
+The number of a row says which symmetry was drawn for it. 1000 boards with 1000 variants are 16 MB with all indices, not
+170.
 Legend: n boards, N rows, the same number of them from every board, B rows asked for, V symmetries.
 """
 
@@ -24,6 +24,8 @@ GIVEN = 16
 """Added to the digit of a solved board where the question has it too."""
 BLANK = 1
 """The token of a blank."""
+ROWS_AT_ONCE = 4096
+"""Rows written at a time: what is kept of them for the kernel stays in the cache."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Shuffled:
 
     @classmethod
     def draw(cls, questions: UInt8, answers: UInt8, variants: int, draw: np.random.Generator) -> "Shuffled":
-        """Draw as many `variants` of each board as `write_variants` does: the same ones."""
+        """Draw so many `variants` of each board [n, cells], 0 for a blank in a question."""
         side = round(questions.shape[1] ** 0.5)
         numbers = np.full((len(questions), 1 + variants), symmetries(side).unchanged)
         for row in numbers:
@@ -106,12 +108,23 @@ class Shuffled:
 
     def pairs(self, rows: Int64, dtype: type[np.integer[Any]] = np.uint8) -> tuple[Tokens, Tokens]:
         """Return `rows` [B] as tokens, questions and answers, [B, cells] each."""
-        tables = self.tables
         inputs, labels = np.empty((2, len(rows), self.boards.shape[1]), dtype)
-        shuffle_rows(
-            self.boards, self.numbers, tables.digits, tables.rows, tables.columns, self.copies, rows, inputs, labels
-        )
+        self.fill(rows, inputs, labels)
         return inputs, labels
+
+    def fill(self, rows: Int64, inputs: Tokens, labels: Tokens) -> None:
+        """Put what `pairs` returns into arrays that are there."""
+        known = self.tables
+        shuffle_rows(
+            self.boards, self.numbers, known.digits, known.rows, known.columns, self.copies, rows, inputs, labels
+        )
+
+    def write(self, inputs: Tokens, labels: Tokens) -> None:
+        """Fill `inputs` and `labels` [N, cells] with all rows."""
+        for start in range(0, len(inputs), ROWS_AT_ONCE):
+            rows = np.arange(start, min(start + ROWS_AT_ONCE, len(inputs)))
+            into = (part[start : start + len(rows)].view(np.ndarray) for part in (inputs, labels))
+            self.fill(rows, *into)
 
 
 @dataclass(frozen=True)
