@@ -5,9 +5,12 @@ for among the neighbours of random ones. 4 x 4 puzzles are drawn from the list o
 other, with every number of givens.
 """
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +29,9 @@ UInt8 = npt.NDArray[np.uint8]
 
 BATCH = 64
 """Puzzles made between two looks at how far we are."""
+
+AT_ONCE = 4
+"""Puzzles of a batch that a thread makes before it takes others."""
 
 PATIENCE = 10_000
 """Puzzles made in a row, none of them new and hard enough, before giving up: minutes for 9 x 9."""
@@ -88,12 +94,19 @@ def _batches(
     side = section.side
     layout = layout_of(side, *BOXES[side])
     draw = generator(section.seed, "puzzles")
-    while True:
-        states = draw.integers(1, 2**64, BATCH, np.uint64)
-        puzzles, solutions = np.zeros((2, BATCH, side * side), np.uint8)
-        wrong_guesses = np.zeros(BATCH, np.int64)
-        make_puzzles(side, layout, states, section.min_backtracks, puzzles, solutions, wrong_guesses)
-        yield puzzles, solutions, wrong_guesses, fingerprints(puzzles, solutions, layout)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        while True:
+            states = draw.integers(1, 2**64, BATCH, np.uint64)
+            puzzles, solutions = np.zeros((2, BATCH, side * side), np.uint8)
+            wrong_guesses = np.zeros(BATCH, np.int64)
+            made = (states, puzzles, solutions, wrong_guesses)
+
+            def work(start: int, made: tuple[npt.NDArray[Any], ...] = made) -> None:
+                some, *into = (array[start : start + AT_ONCE] for array in made)
+                make_puzzles(side, layout, some, section.min_backtracks, *into)
+
+            list(threads.map(work, range(0, BATCH, AT_ONCE)))  # each puzzle from its own state, whoever makes it
+            yield puzzles, solutions, wrong_guesses, fingerprints(puzzles, solutions, layout)
 
 
 def _choose_four_by_four(section: SudokuGeneratedData, wanted: int) -> tuple[UInt8, UInt8]:
