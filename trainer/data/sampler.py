@@ -17,7 +17,8 @@ def epoch_rows(split: Split, seed: int, epoch: int) -> Rows:
     """
     draw = generator(seed, "epoch", epoch)
     groups = draw.permutation(len(split.group_indices) - 1)
-    puzzles = _one_of_each(draw, split.group_indices[groups], split.group_sizes[groups])
+    limits = split.group_sizes[groups] if split.group_size is None else split.group_size
+    puzzles = split.group_indices[groups] + draw.integers(0, limits, len(groups))
     if len(split) == len(split.puzzle_identifiers):  # every puzzle is one row: nothing is left to be put in order
         return puzzles
     starts = split.puzzle_indices[puzzles].astype(np.int64)
@@ -25,12 +26,6 @@ def epoch_rows(split: Split, seed: int, epoch: int) -> Rows:
     rows = _runs(starts, sizes)
     place = np.repeat(np.arange(len(sizes)), sizes)
     return rows[np.argsort(place + draw.random(len(rows)), kind="stable")]
-
-
-def _one_of_each(draw: np.random.Generator, first: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32]) -> Rows:
-    """Draw a puzzle of every group, int64 [G]. One limit for all is drawn faster than a limit each, and the same."""
-    limits = sizes[0] if (sizes == sizes[0]).all() else sizes
-    return first + draw.integers(0, limits, len(first))
 
 
 def original_rows(split: Split, count: int) -> Rows:

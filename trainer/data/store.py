@@ -106,6 +106,11 @@ class Split:
         """Puzzles of every group, int32 [G]."""
         return np.diff(self.group_indices)
 
+    @cached_property
+    def group_size(self) -> int | None:
+        """The same, where all have it; draws with one limit are faster than with a limit each, and are the same."""
+        return int(self.group_sizes[0]) if (self.group_sizes == self.group_sizes[0]).all() else None
+
 
 def create_rows(folder: Path, split: str, rows: int, seq_len: int, vocab_size: int) -> tuple[Tokens, Tokens]:
     """Create `inputs` and `labels` [rows, seq_len] of zeros as files mapped into memory, to be filled in place."""

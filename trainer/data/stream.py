@@ -31,7 +31,7 @@ class Stream:
         self._rows = Rows(split, world.device, on_device=on_device)
         self._epoch = 0
         self._lengths: list[int] = []
-        self._order = torch.empty(0, dtype=torch.int64, device=world.device)
+        self._order = torch.zeros(1, dtype=torch.int64, device=world.device)  # row 0, for slots before the first row
         self._position = torch.tensor(0, device=world.device)
         self._drawn = self._known = 0
         self._extend()
@@ -70,7 +70,7 @@ class Stream:
             raise ValueError(f"the place in the data is {state}")
         if offset > len(epoch_rows(self._split, self._seed, epoch)):
             raise ValueError(f"the place in the data is {state}, beyond its epoch")
-        self._epoch, self._lengths, self._order = state["epoch"], [], self._order[:0]
+        self._epoch, self._lengths, self._order = state["epoch"], [], self._order[:1]
         self._position = torch.tensor(state["offset"], device=self._world.device)
         self._extend()
 
@@ -80,11 +80,11 @@ class Stream:
         after = halted.cumsum(0).add_(self._position)
         self._position = after[-1]
         self._drawn += self._slots
-        return self._order.index_select(0, (after - 1).clamp_(min=0))
+        return self._order.index_select(0, after)
 
     def _extend(self) -> None:
         """Forget finished epochs and draw new ones until the look-ahead is full."""
-        position, order = int(self._position), self._order.cpu().numpy()
+        position, order = int(self._position), self._order[1:].cpu().numpy()
         while self._lengths and position >= self._lengths[0]:
             order, position = order[self._lengths[0] :], position - self._lengths[0]
             del self._lengths[0]
@@ -94,7 +94,7 @@ class Stream:
             parts.append(epoch_rows(self._split, self._seed, self._epoch + len(self._lengths)))
             self._lengths.append(len(parts[-1]))
             held += len(parts[-1])
-        self._order = torch.from_numpy(np.concatenate(parts)).to(self._world.device)
+        self._order = torch.from_numpy(np.concatenate([[0], *parts])).to(self._world.device)
         self._position = torch.tensor(position, device=self._world.device)
         self._drawn, self._known = 0, held - position
 
@@ -105,7 +105,8 @@ class Rows:
     def __init__(self, split: Split, device: torch.device, *, on_device: bool) -> None:
         self._split, self._device = split, device
         self._identifiers = torch.from_numpy(split.row_identifiers).to(device)
-        self._resident = resident(split, device) if on_device else None
+        compiled = split.shuffled is not None and device.type == "cpu"  # the boards are in its memory in any case
+        self._resident = resident(split, device) if on_device and not compiled else None
 
     def get(self, rows: Tensor) -> Batch:
         """Return the batch of `rows` (int64 [B], on the device)."""

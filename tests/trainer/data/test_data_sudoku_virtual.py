@@ -13,6 +13,7 @@ from tests.trainer.helpers import change, final_state, train_alone
 from trainer.data import build, place_of
 from trainer.data.expect import expected
 from trainer.data.folder import check
+from trainer.data.resident import shuffled_on
 from trainer.data.sampler import epoch_rows
 from trainer.data.store import read_split
 from trainer.data.stream import Rows, Stream
@@ -86,12 +87,16 @@ def test_a_batch_is_the_same_made_on_the_host_or_on_the_device(side: int, tmp_pa
     stored, made = (read_split(folder, "train") for folder in both(tmp_path, side))
     rows = torch.tensor([0, 8, 15, len(made) - 1, 15, *range(40, 80)])
     wanted = Rows(stored, CPU, on_device=False).get(rows)
-    for split, on_device in ((stored, True), (made, False), (made, True)):  # each another way to make it
+    for split, on_device in ((stored, True), (made, False), (made, True)):
         found = Rows(split, CPU, on_device=on_device).get(rows)
         assert found.keys() == wanted.keys()
         for name, value in wanted.items():
             assert found[name].dtype == value.dtype
             assert torch.equal(found[name], value)
+    assert made.shuffled is not None
+    inputs, labels = shuffled_on(CPU, made.shuffled)(rows)  # what a GPU does
+    assert torch.equal(inputs.int(), wanted["inputs"])
+    assert torch.equal(labels.int(), wanted["labels"])
 
 
 def test_the_stream_hands_out_the_same_rows_and_goes_on_from_a_saved_place(tmp_path: Path, alone: World) -> None:
