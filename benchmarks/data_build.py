@@ -3,8 +3,10 @@
     python benchmarks/data_build.py
 
 The plain rendering (`plain.py`) goes board by board and grid by grid, with numpy and hashlib, as one writes it down
-first, and makes the same bytes from the same seed (`test_data_plain.py`). It works on fewer items; what is compared is
-CPU time per item. Compiling is done before the clock starts. Goals: Sudoku 200x, ARC 20x, with files 10x, crop 5x.
+first. It works on fewer items; what is compared is CPU time per item. Compiling is done before the clock starts.
+ARC files, crops and the Sudokus "with draws in bulk" are what `test_data_plain.py` finds equal byte for byte. The other
+Sudoku line is a builder that draws every variant by itself, as published ones do: the same symmetries, from another
+stream of random numbers, so other bytes. Goals: Sudoku 200x, ARC 20x, with files 10x, crop 5x.
 """
 
 import tempfile
