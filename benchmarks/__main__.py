@@ -20,7 +20,7 @@ from common import RECORD, table
 
 HERE = Path(__file__).parent
 OPTIONS = {"train_step": ["--compile"], "evaluation": ["--compile"], "scaling": ["--measure"]}
-NOT_ALONE = {"__main__", "common", "plain", "reference", "fewer_steps"}
+NOT_ALONE = {"__main__", "common", "plain", "plain_data", "reference", "fewer_steps"}
 """What is no benchmark, and one that takes hours (`docs/performance.md` has what came of it)."""
 
 

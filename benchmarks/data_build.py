@@ -2,35 +2,44 @@
 
     python benchmarks/data_build.py
 
-The plain rendering goes board by board and grid by grid, with numpy and hashlib, as one writes it down first. It works
-on fewer items; what is compared is CPU time per item. Compiling is done before the clock starts.
+The plain rendering (`plain_data.py`) goes board by board and grid by grid, with numpy and hashlib, as one writes it down
+first. It works on fewer items; what is compared is CPU time per item. Compiling is done before the clock starts.
+ARC files, crops and the Sudokus "with draws in bulk" are what `test_data_plain.py` finds equal byte for byte. The other
+Sudoku line is a builder that draws every variant by itself, as published ones do: the same symmetries, from another
+stream of random numbers, so other bytes. Goals: Sudoku 200x, ARC 20x, with files 10x, crop 5x.
 """
 
-import hashlib
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
-import numpy.typing as npt
 
-from trainer.data.arc import FlatPairs, draw_variants, fill
+from trainer.data import source_of
+from trainer.data.arc import FlatPairs, choose_tasks, draw_variants, fill
 from trainer.data.arc_tasks import ArcTask, read_collection
 from trainer.data.draws import generator
+from trainer.data.grid import crop_all, encode
 from trainer.data.maze_generated import make as make_mazes
 from trainer.data.sudoku_generated import make
-from trainer.data.sudoku_shuffle import write_variants
 from trainer.data.sudoku_solver import layout_of, make_puzzles
-from trmkit.spec.data import MazeGeneratedData, SudokuGeneratedData
+from trainer.data.sudoku_virtual import Shuffled
+from trmkit.spec.data import ArcData, MazeGeneratedData, SudokuGeneratedData
 
-Array = npt.NDArray[np.uint8]
 CANVAS = 30
 
 
 def main() -> None:
     """Print one line per measurement."""
-    sudoku_variants()
-    arc_variants()
+    import plain_data as plain
+
+    sudoku_variants(plain)
+    arc_variants(plain)
+    arc_files(plain)
+    crops(plain)
     generated_sudokus()
     generated_mazes()
 
@@ -47,58 +56,47 @@ def report(what: str, ours: float, plain: float) -> None:
     print(f"{what}: {ours:,.0f} a second, plain numpy {plain:,.0f}, ratio {ours / plain:,.0f}x")
 
 
-def sudoku_variants(boards: int = 1000, variants: int = 1000, plain_boards: int = 5) -> None:
+def sudoku_variants(plain: ModuleType, boards: int = 1000, variants: int = 1000, plain_boards: int = 5) -> None:
     """Compare shuffled 9 x 9 boards, question and answer, as tokens."""
     section = SudokuGeneratedData(source="sudoku-generated", train_puzzles=boards, test_puzzles=1)
     questions, answers = (found[:boards] for found in make(section))
     rows = boards * (1 + variants)
     inputs, labels = np.zeros((2, rows, 81), np.uint8)
-    write_variants(inputs[:4], labels[:4], questions[:2], answers[:2], generator(0, "compile"))
-    ours = cpu_seconds(lambda: write_variants(inputs, labels, questions, answers, generator(0, "variants")))
-    draw = np.random.RandomState(0)
+    Shuffled.draw(questions[:2], answers[:2], 1, generator(0, "compile")).write(inputs[:4], labels[:4])
+    drawn: list[Shuffled] = []
 
-    def plainly() -> list[tuple[Array, Array]]:
-        return [
-            plain_shuffle(questions[board].reshape(9, 9), answers[board].reshape(9, 9), draw)
-            for board in range(plain_boards)
-            for _ in range(variants)
-        ]
+    def draw() -> None:
+        drawn.append(Shuffled.draw(questions, answers, variants, generator(0, "variants")))
 
-    plain = cpu_seconds(plainly)
-    print(f"sudoku: {boards:,} boards x {variants:,} variants in {ours:.2f} CPU seconds")
-    report("sudoku variants", boards * variants / ours, plain_boards * variants / plain)
-
-
-def plain_shuffle(question: Array, answer: Array, draw: np.random.RandomState) -> tuple[Array, Array]:
-    """Shuffle one board, cell by cell, with the symmetries of Sudoku."""
-    names = np.concatenate([[0], draw.permutation(9) + 1])
-    transposed = draw.rand() < 0.5
-    rows = np.concatenate([3 * band + draw.permutation(3) for band in draw.permutation(3)])
-    columns = np.concatenate([3 * stack + draw.permutation(3) for stack in draw.permutation(3)])
-    places = np.array([rows[cell // 9] * 9 + columns[cell % 9] for cell in range(81)])
-
-    def shuffled(board: Array) -> Array:
-        board = board.T if transposed else board
-        return np.asarray(names[board.flatten()[places]].reshape(9, 9) + 1)
-
-    return shuffled(question), shuffled(answer)
+    drawing = cpu_seconds(draw)
+    ours = drawing + cpu_seconds(lambda: drawn[0].write(inputs, labels))
+    some, one = questions[:plain_boards], np.random.RandomState(0)
+    bulk = cpu_seconds(lambda: plain.sudoku_rows(some, answers, variants, generator(0, "variants")))
+    each = cpu_seconds(
+        lambda: [plain.sudoku_pair(*pair, one) for pair in zip(some, answers, strict=False) for _ in range(variants)]
+    )
+    print(f"sudoku: {boards:,} boards x {variants:,} variants in {ours:.2f} CPU seconds, {drawing:.2f} of them draws")
+    report("sudoku variants", rows / ours, plain_boards * variants / each)
+    report("sudoku variants, to plain with draws in bulk", rows / ours, plain_boards * variants / bulk)
 
 
-def arc_variants(tasks: int = 60, variants: int = 1000, plain_tasks: int = 6, plain_variants: int = 40) -> None:
+def arc_variants(
+    plain: ModuleType, tasks: int = 60, variants: int = 1000, plain_tasks: int = 6, plain_variants: int = 40
+) -> None:
     """Compare ARC: draw a variant, tell it from the others, and encode all its pairs."""
     chosen = generator(0, "tasks").permutation(np.array(read_collection("arc1/training"), dtype=object))[:tasks]
-    ours_rows = plain_rows = 0
-    ours = plain = 0.0
     encode_task(chosen[0], 2)
-    for task in chosen:
-        start = time.process_time()
-        ours_rows += encode_task(task, variants)
-        ours += time.process_time() - start
-    for task in chosen[:: tasks // plain_tasks]:
-        start = time.process_time()
-        plain_rows += plain_task(task, plain_variants, np.random.RandomState(0))
-        plain += time.process_time() - start
-    report("arc pairs augmented, hashed and encoded", ours_rows / ours, plain_rows / plain)
+    counts: dict[str, int] = {"ours": 0, "plain": 0}
+
+    def ours() -> None:
+        counts["ours"] = sum(encode_task(task, variants) for task in chosen)
+
+    def plainly() -> None:
+        some = chosen[:: tasks // plain_tasks]
+        counts["plain"] = sum(plain_task(plain, task, plain_variants) for task in some)
+
+    seconds = {"ours": cpu_seconds(ours), "plain": cpu_seconds(plainly)}
+    report("arc pairs augmented, hashed and encoded", *(counts[name] / seconds[name] for name in counts))
 
 
 def encode_task(task: ArcTask, count: int) -> int:
@@ -112,58 +110,55 @@ def encode_task(task: ArcTask, count: int) -> int:
     return rows
 
 
-def plain_task(task: ArcTask, count: int, draw: np.random.RandomState) -> int:
+def plain_task(plain: ModuleType, task: ArcTask, count: int) -> int:
     """Make a task's rows grid by grid; return how many."""
-    pairs = (*task.train, *task.test)
-    seen = {plain_hash(pairs)}
-    variants = [pairs]
-    for _ in range(5 * count):
-        turn, colours = draw.randint(0, 8), np.concatenate([[0], draw.permutation(9) + 1]).astype(np.uint8)
-        variant = tuple((plain_turn(colours[x], turn), plain_turn(colours[y], turn)) for x, y in pairs)
-        key = plain_hash(variant)
-        if key not in seen:
-            seen.add(key)
-            variants.append(variant)
-        if len(variants) > count:
-            break
-    rows = [plain_encode(x, y, draw) for variant in variants for x, y in variant]
+    variants = plain.arc_variants((*task.train, *task.test), count, generator(0, "variants", task.name))
+    draw = generator(0, "shifts")
+    rows = [plain.arc_tokens(x, y, CANVAS, *draw.random(2)) for _, _, pairs in variants for x, y in pairs]
     inputs, _labels = np.stack([x for x, _ in rows]), np.stack([y for _, y in rows])
     return len(inputs)
 
 
-def plain_turn(grid: Array, turn: int) -> Array:
-    """Rotate or reflect a grid."""
-    if turn < 4:
-        return np.rot90(grid, turn)
-    mirrors = (np.fliplr, np.flipud, np.transpose, lambda g: np.fliplr(np.rot90(g)))
-    return np.asarray(mirrors[turn - 4](grid))
+def arc_files(plain: ModuleType, tasks: int = 60, variants: int = 500, plain_tasks: int = 10, few: int = 60) -> None:
+    """Compare whole builds of ARC, with all the files; reading the tasks, which is the same for both, is taken off."""
+
+    def section(count: int, copies: int) -> ArcData:
+        collection = "arc1/training"
+        return ArcData(source="arc", collections=(collection,), test=collection, max_puzzles=count, num_aug=copies)
+
+    with tempfile.TemporaryDirectory() as folder:
+
+        def ours(count: int, copies: int) -> int:
+            place = Path(folder) / f"ours-{count}"
+            place.mkdir()
+            built = source_of(section(count, copies)).write(place)
+            return built.counts["train_rows"] + built.counts["test_rows"]
+
+        ours(1, 1)
+        rows: dict[str, int] = {}
+        reading = min(cpu_seconds(lambda: choose_tasks(section(tasks, 1))) for _ in range(3))
+        work = {
+            "ours": lambda: rows.update(ours=ours(tasks, variants)),
+            "plain": lambda: rows.update(plain=plain.arc_build(section(plain_tasks, few), Path(folder) / "plain")),
+        }
+        seconds = {name: cpu_seconds(one) - reading for name, one in work.items()}
+    print(f"arc with files: {rows['ours']:,} rows in {seconds['ours']:.2f} CPU seconds")
+    report("arc rows built, with files", *(rows[name] / seconds[name] for name in work))
 
 
-def plain_hash(pairs: tuple[tuple[Array, Array], ...]) -> str:
-    """Name a set of pairs."""
-
-    def digest(grid: Array) -> str:
-        return hashlib.sha256(bytes(grid.shape) + np.ascontiguousarray(grid).tobytes()).hexdigest()
-
-    names = sorted(f"{digest(x)}|{digest(y)}" for x, y in pairs)
-    return hashlib.sha256("|".join(names).encode()).hexdigest()
-
-
-def plain_encode(x: Array, y: Array, draw: np.random.RandomState) -> tuple[Array, Array]:
-    """Put a pair on its canvas."""
-    down = draw.randint(0, CANVAS - max(x.shape[0], y.shape[0]) + 1)
-    right = draw.randint(0, CANVAS - max(x.shape[1], y.shape[1]) + 1)
-
-    def on_canvas(grid: Array) -> Array:
-        bottom, side = down + grid.shape[0], right + grid.shape[1]
-        board = np.pad(grid + 2, ((down, CANVAS - bottom), (right, CANVAS - side)))
-        if bottom < CANVAS:
-            board[bottom, right:side] = 1
-        if side < CANVAS:
-            board[down:bottom, side] = 1
-        return board.ravel()
-
-    return on_canvas(x), on_canvas(y)
+def crops(plain: ModuleType, grids: int = 20_000, plain_grids: int = 500) -> None:
+    """Compare finding the sizes of predicted grids: all at once, one by one with the compiled loop, plainly."""
+    draw = generator(0, "grids")
+    sides = draw.integers(1, 31, (grids, 2))
+    tokens = np.stack([encode(draw.integers(0, 10, side, dtype=np.uint8)) for side in sides])
+    crop_all(tokens[:2])
+    if crop_all(tokens[:plain_grids]).tolist() != [list(plain.crop(row)) for row in tokens[:plain_grids]]:
+        raise SystemExit("the plain rendering crops otherwise")
+    batch = grids / min(cpu_seconds(lambda: crop_all(tokens)) for _ in range(5))
+    single = grids / cpu_seconds(lambda: [crop_all(row[None]) for row in tokens])
+    plainly = plain_grids / cpu_seconds(lambda: [plain.crop(row) for row in tokens[:plain_grids]])
+    report("grids cropped", batch, plainly)
+    print(f"grids cropped one by one, compiled: {single:,.0f} a second; all at once is {batch / single:,.0f}x")
 
 
 def generated_sudokus() -> None:

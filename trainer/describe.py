@@ -52,7 +52,8 @@ def description(run: RunFile, *, gpu: str | None = None, rate: float | None = No
     """Return the description of `run`: counts, FLOPs, and bytes per process. SpecError: an unknown GPU."""
     data, rows, built = expected(run.data, Path(run.storage.data))
     found = costs(run, data)
-    dataset = 0 if isinstance(run.data, CurriculumData) else rows * data.seq_len * 2
+    made = getattr(run.data, "augment", "stored") == "on_the_fly"  # a number for each row, and two indices
+    dataset = 0 if isinstance(run.data, CurriculumData) else rows * (16 if made else data.seq_len * 2)
     checkpoint = found.pop("checkpoint")
     per_update, updates, processes = found["flops"]["per_update"], total_steps(run, data), found["processes"]
     return {

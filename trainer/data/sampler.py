@@ -17,7 +17,10 @@ def epoch_rows(split: Split, seed: int, epoch: int) -> Rows:
     """
     draw = generator(seed, "epoch", epoch)
     groups = draw.permutation(len(split.group_indices) - 1)
-    puzzles = draw.integers(split.group_indices[groups], split.group_indices[groups + 1])
+    limits = split.group_sizes[groups] if split.group_size is None else split.group_size
+    puzzles = split.group_indices[groups] + draw.integers(0, limits, len(groups))
+    if len(split) == len(split.puzzle_identifiers):  # every puzzle is one row: nothing is left to be put in order
+        return puzzles
     starts = split.puzzle_indices[puzzles].astype(np.int64)
     sizes = split.puzzle_indices[puzzles + 1] - starts
     rows = _runs(starts, sizes)

@@ -3,6 +3,8 @@
 `<folder>/{train,test}/` hold `dataset.json` and five arrays; `<folder>/identifiers.json` names the puzzle identifiers.
 Legend: N rows (one input with its label), L cells of a row, P puzzles (one augmentation each), G groups (one original
 puzzle with all its augmentations). `puzzle_indices` [P + 1] are offsets into rows, `group_indices` [G + 1] of puzzles.
+Sudokus that are augmented on the fly have boards and the number of a symmetry for each row in place of two of the
+arrays (`sudoku_virtual`): that is no layout of the reference.
 """
 
 import json
@@ -10,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +20,14 @@ import numpy.typing as npt
 from trmkit.errors import DataError
 from trmkit.store.local import sync as sync_path
 
+if TYPE_CHECKING:  # numba, which most that open a data set do without
+    from trainer.data.sudoku_virtual import Shuffled
+
 Int32 = npt.NDArray[np.int32]
 Tokens = npt.NDArray[Any]
 
 SET = "all"
+SYMMETRIES = "symmetries"
 CHECKED_ROWS = 65_536
 """Rows whose values `read_split` looks at, evenly spread: enough to find a wrong file, little enough to be quick."""
 
@@ -53,18 +59,39 @@ class Beside(Protocol):
         """Return it of `rows` [B], rows first; always of one type, and one shape behind the rows."""
 
 
+class Table(Protocol):
+    """Rows of tokens [N, L]: an array, or what gives the rows of one that is not there."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and cells."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of a token, some integer."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+
+    def __getitem__(self, rows: Any, /) -> Any:
+        """Return one row [L] or several [n, L]."""
+
+
 @dataclass(frozen=True)
 class Split:
     """One split. `inputs` and `labels` [N, L] are memory-mapped and of any integer type; the rest is in memory."""
 
     metadata: Metadata
-    inputs: Tokens
-    labels: Tokens
+    inputs: Table
+    labels: Table
     puzzle_identifiers: Int32
     puzzle_indices: Int32
     group_indices: Int32
     beside: Mapping[str, Beside] = field(default_factory=dict)
     """What a batch has besides questions, answers and identifiers, by its name there."""
+    shuffled: "Shuffled | None" = None
+    """What `inputs` and `labels` are made of when they are asked for, where they are not stored."""
 
     def __len__(self) -> int:
         return int(self.inputs.shape[0])
@@ -73,6 +100,16 @@ class Split:
     def row_identifiers(self) -> Int32:
         """Puzzle identifier of every row, int32 [N]."""
         return np.repeat(self.puzzle_identifiers, np.diff(self.puzzle_indices))
+
+    @cached_property
+    def group_sizes(self) -> Int32:
+        """Puzzles of every group, int32 [G]."""
+        return np.diff(self.group_indices)
+
+    @cached_property
+    def group_size(self) -> int | None:
+        """The same, where all have it; draws with one limit are faster than with a limit each, and are the same."""
+        return int(self.group_sizes[0]) if (self.group_sizes == self.group_sizes[0]).all() else None
 
 
 def create_rows(folder: Path, split: str, rows: int, seq_len: int, vocab_size: int) -> tuple[Tokens, Tokens]:
@@ -154,6 +191,16 @@ def write_split(
     return finish_single_rows(folder, split, rows, seq_len, vocab_size, rows_per_group)
 
 
+def write_shuffled(folder: Path, split: str, shuffled: "Shuffled", vocab_size: int) -> Metadata:
+    """Write a split whose rows are made when they are asked for: boards and symmetries in place of rows."""
+    path = folder / split
+    path.mkdir(parents=True, exist_ok=True)
+    np.save(path / f"{SET}__boards.npy", shuffled.boards)
+    np.save(path / f"{SET}__{SYMMETRIES}.npy", shuffled.numbers)
+    rows, cells = shuffled.sides[0].shape
+    return finish_single_rows(folder, split, rows, cells, vocab_size, rows_per_group=shuffled.copies)
+
+
 def write_identifiers(folder: Path, names: list[str]) -> None:
     """Write `identifiers.json`: identifier k + 1 is `names[k]`, identifier 0 is blank."""
     (folder / "identifiers.json").write_text(json.dumps(["<blank>", *names]))
@@ -179,10 +226,13 @@ def read_split(folder: Path, split: str) -> Split:
     """
     path = folder / split
     metadata = _read_metadata(path / "dataset.json")
+    shuffled = _read_shuffled(path, metadata)
+    inputs, labels = shuffled.sides if shuffled else (_map_array(path, name, 2) for name in ("inputs", "labels"))
     found = Split(
         metadata=metadata,
-        inputs=_map_array(path, "inputs", 2),
-        labels=_map_array(path, "labels", 2),
+        inputs=inputs,
+        labels=labels,
+        shuffled=shuffled,
         puzzle_identifiers=_read_indices(path, "puzzle_identifiers"),
         puzzle_indices=_read_indices(path, "puzzle_indices"),
         group_indices=_read_indices(path, "group_indices"),
@@ -228,6 +278,22 @@ def _read_metadata(path: Path) -> Metadata:
     if type(found["ignore_label_id"]) not in (int, type(None)):
         _broken(path, "holds an ignore_label_id that is neither a whole number nor null")
     return Metadata(**{name: found[name] for name in names if name != "sets"}, sets=(SET,))
+
+
+def _read_shuffled(path: Path, metadata: Metadata) -> "Shuffled | None":
+    """Return what rows are made of, None where they are stored."""
+    if not (path / f"{SET}__{SYMMETRIES}.npy").exists():
+        return None
+    from trainer.data.sudoku_virtual import Shuffled
+
+    boards, numbers = _map_array(path, "boards", 2), _map_array(path, SYMMETRIES, 1)
+    if boards.dtype != np.uint8 or numbers.dtype != np.int64:
+        _broken(path / f"{SET}__boards.npy", f"and {SYMMETRIES} are {boards.dtype} and {numbers.dtype}")
+    found = Shuffled(np.array(boards), np.array(numbers))
+    wrong = found.wrong(metadata.seq_len)
+    if wrong:
+        _broken(path / f"{SET}__boards.npy", wrong)
+    return found
 
 
 def _map_array(path: Path, name: str, dimensions: int) -> Tokens:

@@ -8,11 +8,13 @@ Legend: `G` slots over all processes (the global batch), `B` slots of this proce
 """
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from trainer.data.resident import resident
 from trainer.data.sampler import epoch_rows
-from trainer.data.store import Split
+from trainer.data.store import Int32, Split, Tokens
 from trainer.dist import World
 from trainer.models.base import IGNORED_LABEL, Batch
 
@@ -29,7 +31,7 @@ class Stream:
         self._rows = Rows(split, world.device, on_device=on_device)
         self._epoch = 0
         self._lengths: list[int] = []
-        self._order = torch.empty(0, dtype=torch.int64, device=world.device)
+        self._order = torch.zeros(1, dtype=torch.int64, device=world.device)  # row 0, for slots before the first row
         self._position = torch.tensor(0, device=world.device)
         self._drawn = self._known = 0
         self._extend()
@@ -68,21 +70,21 @@ class Stream:
             raise ValueError(f"the place in the data is {state}")
         if offset > len(epoch_rows(self._split, self._seed, epoch)):
             raise ValueError(f"the place in the data is {state}, beyond its epoch")
-        self._epoch, self._lengths, self._order = state["epoch"], [], self._order[:0]
+        self._epoch, self._lengths, self._order = state["epoch"], [], self._order[:1]
         self._position = torch.tensor(state["offset"], device=self._world.device)
         self._extend()
 
     def _take(self, halted: Tensor) -> Tensor:
         if self._drawn + self._slots > self._known:
             self._extend()
-        places = self._position + halted.cumsum(0) - 1
-        self._position = self._position + halted.sum()
+        after = halted.cumsum(0).add_(self._position)
+        self._position = after[-1]
         self._drawn += self._slots
-        return self._order[places.clamp(min=0)]
+        return self._order.index_select(0, after)
 
     def _extend(self) -> None:
         """Forget finished epochs and draw new ones until the look-ahead is full."""
-        position, order = int(self._position), self._order.cpu().numpy()
+        position, order = int(self._position), self._order[1:].cpu().numpy()
         while self._lengths and position >= self._lengths[0]:
             order, position = order[self._lengths[0] :], position - self._lengths[0]
             del self._lengths[0]
@@ -92,7 +94,7 @@ class Stream:
             parts.append(epoch_rows(self._split, self._seed, self._epoch + len(self._lengths)))
             self._lengths.append(len(parts[-1]))
             held += len(parts[-1])
-        self._order = torch.from_numpy(np.concatenate(parts)).to(self._world.device)
+        self._order = torch.from_numpy(np.concatenate([[0], *parts])).to(self._world.device)
         self._position = torch.tensor(position, device=self._world.device)
         self._drawn, self._known = 0, held - position
 
@@ -103,26 +105,32 @@ class Rows:
     def __init__(self, split: Split, device: torch.device, *, on_device: bool) -> None:
         self._split, self._device = split, device
         self._identifiers = torch.from_numpy(split.row_identifiers).to(device)
-        self._arrays: tuple[Tensor, Tensor] | None = None
-        if on_device:
-            self._arrays = (_tensor(split.inputs, device), _tensor(split.labels, device))
+        compiled = split.shuffled is not None and device.type == "cpu"  # the boards are in its memory in any case
+        self._resident = resident(split, device) if on_device and not compiled else None
 
     def get(self, rows: Tensor) -> Batch:
         """Return the batch of `rows` (int64 [B], on the device)."""
-        beside = self._split.beside
-        wanted = rows.cpu().numpy() if self._arrays is None or beside else np.empty(0, np.int64)
-        if self._arrays is not None:
-            inputs, labels = (array[rows] for array in self._arrays)
+        beside, ignored = self._split.beside, self._split.metadata.ignore_label_id
+        wanted = rows.cpu().numpy() if self._resident is None or beside else np.empty(0, np.int64)
+        if self._resident is not None:
+            inputs, labels = (tokens.int() for tokens in self._resident(rows))
+            if ignored is not None:
+                labels = torch.where(labels == ignored, IGNORED_LABEL, labels)
         else:
-            inputs, labels = (
-                _tensor(array[wanted], self._device) for array in (self._split.inputs, self._split.labels)
-            )
-        labels = labels.int()
-        ignored = self._split.metadata.ignore_label_id
-        if ignored is not None:
-            labels = torch.where(labels == ignored, IGNORED_LABEL, labels)
-        batch = {"inputs": inputs.int(), "labels": labels, "puzzle_identifiers": self._identifiers[rows]}
+            inputs, labels = (torch.from_numpy(t).to(self._device).int() for t in _on_host(self._split, wanted))
+        batch = {"inputs": inputs, "labels": labels, "puzzle_identifiers": self._identifiers.index_select(0, rows)}
         return batch | {name: torch.from_numpy(one.get(wanted)).to(self._device) for name, one in beside.items()}
+
+
+def _on_host(split: Split, rows: npt.NDArray[np.int64]) -> tuple[Tokens, Int32]:
+    """Return inputs and labels of `rows`, with `IGNORED_LABEL` where nothing is asked."""
+    if split.shuffled is not None:  # a board is asked for whole
+        return split.shuffled.pairs(rows, np.int32)
+    inputs, answers = (np.asarray(table[rows]) for table in (split.inputs, split.labels))
+    labels, ignored = answers.astype(np.int32), split.metadata.ignore_label_id
+    if ignored is not None and (out := answers == ignored).any():  # numpy compares bytes much faster than torch
+        labels -= out * np.int32(ignored - IGNORED_LABEL)
+    return inputs if inputs.dtype == np.uint8 else inputs.astype(np.int32), labels
 
 
 def fits_on_device(split: Split, device: torch.device, choice: str) -> bool:
@@ -132,7 +140,3 @@ def fits_on_device(split: Split, device: torch.device, choice: str) -> bool:
     if device.type != "cuda":
         return False
     return bool(split.inputs.nbytes + split.labels.nbytes < torch.cuda.mem_get_info(device)[0] / 4)
-
-
-def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.array(array, dtype=np.uint8 if array.dtype == np.uint8 else np.int32)).to(device)

@@ -11,8 +11,9 @@ import numpy as np
 from trainer.data.csv_pair import Table, local_files, opened, read_table
 from trainer.data.draws import generator
 from trainer.data.manifest import Built, Grid, Source
-from trainer.data.store import create_rows, finish_single_rows, write_identifiers
-from trainer.data.sudoku_shuffle import BOXES, write_variants
+from trainer.data.store import write_identifiers
+from trainer.data.sudoku_rows import write_boards
+from trainer.data.sudoku_shuffle import BOXES
 from trainer.data.sudoku_solver import layout_of
 from trmkit.errors import DataError
 from trmkit.spec.data import SudokuData
@@ -37,12 +38,8 @@ def write(section: SudokuData, folder: Path) -> Built:
     train = subsample(train, section.subsample_size, section.seed)
     test = test.keep(slice(section.max_test))
     side = round(cells**0.5)
-    for split, table, copies in (("train", train, 1 + section.num_aug), ("test", test, 1)):
-        rows = len(table.questions) * copies
-        into_inputs, into_labels = create_rows(folder, split, rows, cells, side + 2)
-        draw = generator(section.seed, "variants")
-        write_variants(into_inputs, into_labels, table.questions, table.answers, draw)
-        finish_single_rows(folder, split, rows, cells, side + 2, rows_per_group=copies)
+    boards, tests = ((table.questions, table.answers) for table in (train, test))
+    write_boards(folder, boards, tests, section.num_aug, section.seed, section.augment)
     write_identifiers(folder, [])
     counts = {"train_puzzles": len(train.questions), "test_puzzles": len(test.questions)}
     counts["train_rows"] = len(train.questions) * (1 + section.num_aug)

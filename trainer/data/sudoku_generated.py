@@ -5,18 +5,22 @@ for among the neighbours of random ones. 4 x 4 puzzles are drawn from the list o
 other, with every number of givens.
 """
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trainer.data.draws import generator
 from trainer.data.manifest import Built, Grid, Source
-from trainer.data.store import create_rows, finish_single_rows, write_identifiers
+from trainer.data.store import write_identifiers
 from trainer.data.sudoku_classes import fingerprints, four_by_four
-from trainer.data.sudoku_shuffle import BOXES, draw_shuffles, shuffle, write_variants
+from trainer.data.sudoku_rows import write_boards
+from trainer.data.sudoku_shuffle import BOXES, draw_shuffles, shuffle
 from trainer.data.sudoku_solver import layout_of, make_puzzles, solve_all
 from trmkit.errors import DataError
 from trmkit.spec.data import SudokuGeneratedData
@@ -25,6 +29,9 @@ UInt8 = npt.NDArray[np.uint8]
 
 BATCH = 64
 """Puzzles made between two looks at how far we are."""
+
+AT_ONCE = 4
+"""Puzzles of a batch that a thread makes before it takes others."""
 
 PATIENCE = 10_000
 """Puzzles made in a row, none of them new and hard enough, before giving up: minutes for 9 x 9."""
@@ -39,13 +46,8 @@ def write(section: SudokuGeneratedData, folder: Path) -> Built:
     """Write the data set into `folder`. DataError: there are not so many puzzles, or none so hard is found."""
     puzzles, solutions = make(section)
     train, variants = section.train_puzzles, 1 + section.num_aug
-    cells, vocab_size = section.side**2, section.side + 2
-    for split, chosen, copies in (("train", slice(0, train), variants), ("test", slice(train, None), 1)):
-        rows = len(puzzles[chosen]) * copies
-        inputs, labels = create_rows(folder, split, rows, cells, vocab_size)
-        draw = generator(section.seed, "variants")
-        write_variants(inputs, labels, puzzles[chosen], solutions[chosen], draw)
-        finish_single_rows(folder, split, rows, cells, vocab_size, rows_per_group=copies)
+    boards, tests = ((puzzles[part], solutions[part]) for part in (slice(0, train), slice(train, None)))
+    write_boards(folder, boards, tests, section.num_aug, section.seed, section.augment)
     write_identifiers(folder, [])
     counts = {
         "train_puzzles": train,
@@ -92,12 +94,19 @@ def _batches(
     side = section.side
     layout = layout_of(side, *BOXES[side])
     draw = generator(section.seed, "puzzles")
-    while True:
-        states = draw.integers(1, 2**64, BATCH, np.uint64)
-        puzzles, solutions = np.zeros((2, BATCH, side * side), np.uint8)
-        wrong_guesses = np.zeros(BATCH, np.int64)
-        make_puzzles(side, layout, states, section.min_backtracks, puzzles, solutions, wrong_guesses)
-        yield puzzles, solutions, wrong_guesses, fingerprints(puzzles, solutions, layout)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        while True:
+            states = draw.integers(1, 2**64, BATCH, np.uint64)
+            puzzles, solutions = np.zeros((2, BATCH, side * side), np.uint8)
+            wrong_guesses = np.zeros(BATCH, np.int64)
+            made = (states, puzzles, solutions, wrong_guesses)
+
+            def work(start: int, made: tuple[npt.NDArray[Any], ...] = made) -> None:
+                some, *into = (array[start : start + AT_ONCE] for array in made)
+                make_puzzles(side, layout, some, section.min_backtracks, *into)
+
+            list(threads.map(work, range(0, BATCH, AT_ONCE)))  # each puzzle from its own state, whoever makes it
+            yield puzzles, solutions, wrong_guesses, fingerprints(puzzles, solutions, layout)
 
 
 def _choose_four_by_four(section: SudokuGeneratedData, wanted: int) -> tuple[UInt8, UInt8]:

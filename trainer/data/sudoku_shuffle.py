@@ -20,6 +20,8 @@ Int64 = npt.NDArray[np.int64]
 
 BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}
 """Side of a board -> height and width of its boxes."""
+LINE_BITS = 11
+"""Bits that the number of an order of rows takes: there are 1296 for 9 x 9."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,30 @@ class Shuffles:
 def draw_shuffles(draw: np.random.Generator, count: int, side: int) -> Shuffles:
     """Draw `count` symmetries, each as likely as every other; the same one may come twice."""
     height, width = BOXES[side]
-    row_orders, column_orders = line_orders(side, height), line_orders(side, width)
+    codes, transposed, rows, columns = _draw_parts(draw, count, side)
     digits = np.zeros((count, side), np.uint8)
-    decode_permutations(draw.integers(0, factorial(side), count), digits)
+    decode_permutations(codes, digits)
     return Shuffles(
-        digits=digits,
-        transposed=draw.integers(0, 2, count).astype(np.bool_) & (height == width),
-        rows=row_orders[draw.integers(0, len(row_orders), count)],
-        columns=column_orders[draw.integers(0, len(column_orders), count)],
+        digits, transposed.astype(np.bool_), line_orders(side, height)[rows], line_orders(side, width)[columns]
     )
+
+
+def draw_numbers(draw: np.random.Generator, count: int, side: int) -> Int64:
+    """Draw what `draw_shuffles` draws, each symmetry as one number, int64 [V].
+
+    From the highest bit down: order of digits, transposed, orders of rows and of columns, `LINE_BITS` each.
+    """
+    codes, transposed, rows, columns = _draw_parts(draw, count, side)
+    return codes << 1 + 2 * LINE_BITS | transposed << 2 * LINE_BITS | rows << LINE_BITS | columns
+
+
+def _draw_parts(draw: np.random.Generator, count: int, side: int) -> tuple[Int64, Int64, Int64, Int64]:
+    """Draw the parts of `count` symmetries, each as the number of one of its possibilities."""
+    height, width = BOXES[side]
+    codes = draw.integers(0, factorial(side), count)
+    transposed = draw.integers(0, 2, count) * (height == width)
+    rows = draw.integers(0, len(line_orders(side, height)), count)
+    return codes, transposed, rows, draw.integers(0, len(line_orders(side, width)), count)
 
 
 def shuffle(board: UInt8, shuffles: Shuffles, out: UInt8) -> None:
@@ -56,26 +73,6 @@ def shuffle(board: UInt8, shuffles: Shuffles, out: UInt8) -> None:
     Given the draws of the reference's `shuffle_sudoku` the result is the reference's.
     """
     apply(board, shuffles.digits, shuffles.transposed, shuffles.rows, shuffles.columns, out)
-
-
-def identity(side: int) -> Shuffles:
-    """Return the one symmetry that changes nothing; `shuffle` with it writes the board itself as tokens."""
-    lines = np.arange(side, dtype=np.uint8)[None]
-    return Shuffles(lines + np.uint8(1), np.zeros(1, np.bool_), lines, lines)
-
-
-def write_variants(inputs: UInt8, labels: UInt8, questions: UInt8, answers: UInt8, seed: np.random.Generator) -> None:
-    """Fill `inputs` and `labels` [n * (1 + V), cells] with each of n boards as tokens, followed by V variants of it."""
-    boards, cells = questions.shape
-    side = int(cells**0.5)
-    rows = len(inputs) // boards
-    same = identity(side)
-    for board in range(boards):
-        start, stop = board * rows, (board + 1) * rows
-        shuffles = draw_shuffles(seed, rows - 1, side)
-        for source, target in ((questions[board], inputs), (answers[board], labels)):
-            shuffle(source, same, target[start : start + 1].view(np.ndarray))
-            shuffle(source, shuffles, target[start + 1 : stop].view(np.ndarray))
 
 
 @cache

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.data.augment import INVERSE_TURN, SEPARATOR
+from trainer.data.augment import INVERSE_TURN
 from trainer.data.grid import UNCHANGED, canonical, crop_all, encode
 from trainer.data.kernels import restore
 from trainer.data.sampler import evenly
@@ -21,6 +21,7 @@ from trainer.data.store import read_json
 from trainer.evaluators import Indices, Judged, Outcome
 from trainer.evaluators.ballots import Ballots, Candidates, Ranking, joined, ranked, sorted_by_row
 from trainer.evaluators.intervals import of_mean
+from trainer.evaluators.vote_kernels import NO_NUMBER, TAIL, Numbers, collect_cells, read_names
 from trmkit.errors import DataError
 
 UInt8 = npt.NDArray[np.uint8]
@@ -56,12 +57,8 @@ class ArcVote:
             for side in ("input", "output")
         )
         plain = np.zeros(len(pairs), np.int64), np.tile(UNCHANGED, (len(pairs), 1))
-        keys = restored(inputs, self._pair_tasks, *plain)[2]
-        self._questions: dict[bytes, int] = {}
-        self._pair_questions = np.array(
-            [self._questions.setdefault(key, len(self._questions)) for key in keys], np.int64
-        )
-        self._known: dict[bytes, int] = {}
+        self._questions, self._known = Numbers(), Numbers()
+        self._pair_questions = self._questions.enter(restored(inputs, self._pair_tasks, *plain)[2])
         self._new: list[tuple[npt.NDArray[np.void], Indices, Shapes, UInt8]] = []
         self._truths = self._enter(outputs, self._pair_questions, *plain)
 
@@ -85,27 +82,25 @@ class ArcVote:
         identifiers = self._split.row_identifiers[rows]
         turns, colours = self._variants.turns[identifiers], self._variants.colours[identifiers]
         inputs = canonical(np.asarray(self._split.inputs[rows]), self._layout)
-        keys = restored(inputs, self._variants.task[identifiers], turns, colours)[2]
-        try:
-            return turns, colours, np.array([self._questions[key] for key in keys], np.int64)
-        except KeyError:
-            row = next(row for row, key in zip(rows.tolist(), keys, strict=True) if key not in self._questions)
+        questions = self._questions.of(restored(inputs, self._variants.task[identifiers], turns, colours)[2])
+        for row in rows[questions == NO_NUMBER][:1].tolist():
             raise DataError(
                 f"test row {row}: its input is no test input of its task in test_puzzles.json",
                 next="build the data set again",
-            ) from None
+            )
+        return turns, colours, questions
 
     def _enter(self, answers: npt.NDArray[Any], questions: Indices, turns: Indices, colours: UInt8) -> Indices:
         """Return the number of the candidate that each answer [n, L] is, with new numbers for those not seen yet."""
         grids, shapes, keys = restored(answers, questions, turns, colours)
-        before, known = len(self._known), self._known
-        numbers = np.array([known.setdefault(key, len(known)) for key in keys], np.int64)
+        before = len(self._known)
+        numbers = self._known.enter(keys)
         highest = np.maximum.accumulate(np.concatenate(([before - 1], numbers)))
         first = np.flatnonzero(numbers > highest[:-1])  # new numbers count up from `before` on
         areas = shapes[first].prod(axis=1)
-        places = np.arange(areas.max(initial=0))
-        cells = grids[first, : len(places)][places < areas[:, None]]
-        names = np.frombuffer(b"".join(keys[index] for index in first), "V16")
+        cells = np.empty(int(areas.sum()), np.uint8)
+        collect_cells(grids, first, areas, cells)
+        names = keys[first].view("V16").ravel()
         self._new.append((names, questions[first], shapes[first], cells))
         return numbers
 
@@ -210,10 +205,13 @@ class Variants:
 
     def __init__(self, judged: Judged, puzzles: dict[str, Any]) -> None:
         """DataError: a name is none of a variant, or of a task that is not among `puzzles`."""
-        identifiers = np.unique(judged.split.row_identifiers[judged.rows])
-        identifiers = identifiers[identifiers != judged.split.metadata.blank_identifier_id]
+        count = judged.split.metadata.num_puzzle_identifiers
+        used = np.zeros(count, np.bool_)
+        used[judged.split.row_identifiers[judged.rows]] = True
+        used[judged.split.metadata.blank_identifier_id] = False
+        identifiers = np.flatnonzero(used)
         names = [judged.names[identifier] for identifier in identifiers.tolist()]
-        tasks, turns, digits = _parse(names)
+        tasks, task, turns, digits, plain = _parse(names)
         asked = set(tasks)
         if asked - set(puzzles):
             raise DataError(
@@ -222,46 +220,38 @@ class Variants:
             )
         self.tasks = [name for name in puzzles if name in asked]
         number = {name: index for index, name in enumerate(self.tasks)}
-        count = judged.split.metadata.num_puzzle_identifiers
         self.task, self.turns = np.full(count, -1), np.zeros(count, np.int64)
         self.plain, self.colours = np.zeros(count, np.bool_), np.zeros((count, 10), np.uint8)
-        self.task[identifiers] = [number[task] for task in tasks]
+        self.task[identifiers] = np.array([number[name] for name in tasks], np.int64)[task]
         self.turns[identifiers] = np.array(INVERSE_TURN)[turns]
         self.colours[identifiers[:, None], digits] = UNCHANGED
-        self.plain[identifiers] = [SEPARATOR not in name for name in names]
+        self.plain[identifiers] = plain
 
 
-TAIL = f"{SEPARATOR}t0{SEPARATOR}0123456789"
-"""What follows the task in the name of a variant; of the variant that changes nothing, for a task's own name."""
+def _parse(names: list[str]) -> tuple[list[str], Indices, Indices, UInt8, npt.NDArray[np.bool_]]:
+    """Return tasks in runs of names, and of each name [n] its run, turn, table of colours, and if it is a task's own.
 
-
-def _parse(names: list[str]) -> tuple[list[str], Indices, UInt8]:
-    """Return task, turn and table of colours of each name [n], all names at once. DataError: one is no variant."""
-    plain = [SEPARATOR not in name for name in names]
-    size = len(TAIL)
-    tails = [TAIL if is_plain else name[-size:] for name, is_plain in zip(names, plain, strict=True)]
-    text = "".join(tails)
-    if len(text) != size * len(tails):
-        text = "".join(tail.rjust(size) for tail in tails)
-    letters = np.frombuffer(text.encode("latin-1", "replace"), np.uint8).reshape(-1, size)
-    right = (np.where(np.isin(np.arange(size), (4, *range(8, size))), 0, letters - _TAIL) == 0).all(axis=1)
-    turns, digits = letters[:, 4].astype(np.int64) - ord("0"), letters[:, 8:] - ord("0")
-    right &= (turns >= 0) & (turns < 8) & (np.sort(digits, axis=1) == UNCHANGED).all(axis=1)
-    for index in np.flatnonzero(~right)[:1].tolist():
+    DataError: one is no variant.
+    """
+    encoded = [name.encode(errors="surrogatepass") for name in names]
+    text = np.frombuffer(b"".join(encoded), np.uint8)
+    ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(names)))
+    turns, digits = np.empty(len(names), np.int64), np.empty((len(names), 10), np.uint8)
+    plain, begins = np.empty((2, len(names)), np.bool_)
+    wrong = read_names(text, ends, np.frombuffer(TAIL, np.uint8), turns, digits, plain, begins)
+    if wrong >= 0:
         raise DataError(
-            f"identifiers.json: {names[index]!r} is not the name of a variant: <task>|||t<0..7>|||<ten digits>",
+            f"identifiers.json: {names[wrong]!r} is not the name of a variant: <task>|||t<0..7>|||<ten digits>",
             next="build the data set again",
         )
-    return [name if is_plain else name[:-size] for name, is_plain in zip(names, plain, strict=True)], turns, digits
-
-
-_TAIL = np.frombuffer(TAIL.encode(), np.uint8)
+    tasks = [names[index] if plain[index] else names[index][: -len(TAIL)] for index in np.flatnonzero(begins).tolist()]
+    return tasks, np.cumsum(begins) - 1, turns, digits, plain
 
 
 def restored(
     sequences: npt.NDArray[Any], salts: Indices, turns: Indices, colours: UInt8
-) -> tuple[UInt8, Shapes, list[bytes]]:
-    """Return the grids that token rows [n, L] show, taken back to their tasks: cells [n, L], sizes [n, 2], keys [n].
+) -> tuple[UInt8, Shapes, npt.NDArray[np.uint64]]:
+    """Return the grids that token rows [n, L] show, taken back to their tasks: cells [n, L], sizes [n, 2], keys [n, 2].
 
     Equal keys are equal grids with equal salts [n]; `turns` [n] and `colours` [n, 10] undo the variant.
     """
@@ -270,5 +260,4 @@ def restored(
     shapes, keys = np.zeros((len(sequences), 2), np.int64), np.zeros((len(sequences), 2), np.uint64)
     tokens = sequences.astype(np.uint8, copy=False)
     restore(tokens, isqrt(sequences.shape[1]), sizes, salts.astype(np.uint64), turns, colours, grids, shapes, keys)
-    named: list[bytes] = keys.view("V16").ravel().tolist()
-    return grids, shapes, named
+    return grids, shapes, keys

@@ -57,6 +57,8 @@ class Ballots:
 
 def joined(parts: list[Ballots]) -> Ballots:
     """Return the ballots of all `parts`, one after the other. Candidates keep the order in which they first come."""
+    if len(parts) == 1:
+        return parts[0]
     keys = np.concatenate([part.candidates.keys for part in parts])
     _, first, place = np.unique(keys, return_index=True, return_inverse=True)
     number = np.empty(len(first), np.int64)
@@ -120,9 +122,11 @@ def ranked(ballots: Ballots, questions: int) -> Ranking:
     probability = 1 / (1 + np.exp(-ballots.q_halt.astype(np.float64)))
     sums = np.bincount(ballots.votes, weights=probability, minlength=total)  # one after the other, in this order
     confidence = sums / np.maximum(counts, 1)
-    voted, first = np.unique(ballots.votes, return_index=True)
+    first, backwards = np.empty(total, np.int64), slice(None, None, -1)
+    first[ballots.votes[backwards]] = np.arange(len(ballots.votes))[backwards]  # what is written last stays
+    voted = np.flatnonzero(counts)
     of = ballots.candidates.questions[voted]
-    order = voted[np.lexsort((first, -confidence[voted], -counts[voted], of))]
+    order = voted[np.lexsort((first[voted], -confidence[voted], -counts[voted], of))]
     starts = np.searchsorted(np.sort(of), np.arange(questions + 1))
     places = np.full(total, NOWHERE)
     places[order] = np.arange(len(order)) - starts[ballots.candidates.questions[order]]

@@ -12,6 +12,8 @@ from trmkit.spec.curriculum import CurriculumData
 class SudokuData(Section):
     """Sudoku-Extreme, or any CSV pair with its columns `source,question,answer,rating` ('.' is a blank)."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"augment"})
+
     source: Literal["sudoku"]
     """Where the puzzles come from."""
 
@@ -23,6 +25,11 @@ class SudokuData(Section):
 
     num_aug: NonNegativeInt = 1000
     """Shuffled variants made of each training puzzle."""
+
+    augment: Literal["stored", "on_the_fly"] = "stored"
+    """Whether variants are written when the data set is built, or made from the puzzle when training asks for a row.
+    The rows are the same. On the fly 1,000 puzzles with 1,000 variants take 16 MB, not 174; other programs that read
+    this layout need them stored."""
 
     min_difficulty: NonNegativeInt | None = None
     """Leave out puzzles rated below this; null leaves out none."""
@@ -36,6 +43,8 @@ class SudokuData(Section):
 
 class SudokuGeneratedData(Section):
     """Sudokus made on this machine, each proved to have one solution. Needs no download."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"augment"})
 
     source: Literal["sudoku-generated"]
     """Where the puzzles come from."""
@@ -51,6 +60,11 @@ class SudokuGeneratedData(Section):
 
     num_aug: NonNegativeInt = 1000
     """Shuffled variants made of each training puzzle."""
+
+    augment: Literal["stored", "on_the_fly"] = "stored"
+    """Whether variants are written when the data set is built, or made from the puzzle when training asks for a row.
+    The rows are the same. On the fly 1,000 puzzles with 1,000 variants take 16 MB, not 174; other programs that read
+    this layout need them stored."""
 
     min_backtracks: NonNegativeInt = 0
     """Least number of wrong guesses our solver makes on a puzzle. 20 or more gives "extreme"-like puzzles."""
@@ -203,6 +217,11 @@ class MixedData(Section):
     def _parts_fit(self) -> "MixedData":
         if len(self.parts) < 2:
             raise ValueError("parts: give two sources or more; a single one needs no mixing")
+        for number, part in enumerate(self.parts, 1):
+            if getattr(part, "augment", "stored") != "stored":
+                raise ValueError(
+                    f"parts: the rows of a mix are stored, so part {number} cannot have augment: on_the_fly"
+                )
         known = [(number, *_kind(part)) for number, part in enumerate(self.parts, 1)]
         for (first, kind, side), (second, other, size) in combinations(known, 2):
             if kind and other and (kind != other or (side and size and side != size)):

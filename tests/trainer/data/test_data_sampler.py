@@ -81,3 +81,10 @@ def test_original_rows_are_of_the_first_puzzle_of_each_group() -> None:
 def test_original_rows_are_spread_evenly_over_the_groups() -> None:
     split = split_of([[1, 1]] * 100)
     assert original_rows(split, 10).tolist() == list(range(0, 200, 20))
+
+
+def test_one_limit_for_all_groups_draws_what_a_limit_for_each_draws() -> None:
+    for size in (1, 3, 1001, 2**31 - 1):
+        one, each = np.random.default_rng(5), np.random.default_rng(5)
+        assert one.integers(0, size, 500).tolist() == each.integers(0, np.full(500, size)).tolist()
+        assert one.random() == each.random()

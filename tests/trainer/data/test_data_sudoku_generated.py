@@ -1,5 +1,6 @@
 """Sudokus made here: one solution each, hard enough, and no test puzzle a shuffle of a training puzzle."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,11 @@ def test_a_built_data_set_has_variants_of_training_puzzles_and_plain_test_puzzle
     layout = layout_of(side, *BOXES[side])
     keys = fingerprints(train.inputs[:] - 1, train.labels[:] - 1, layout).reshape(20, 4)
     assert (keys == keys[:, :1]).all()
+
+
+def test_the_puzzles_are_the_same_on_any_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = make(section_of(6, min_backtracks=1))
+    for cores in (1, 7):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        for boards, expected in zip(make(section_of(6, min_backtracks=1)), wanted, strict=True):
+            np.testing.assert_array_equal(boards, expected)

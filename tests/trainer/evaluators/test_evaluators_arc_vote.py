@@ -19,6 +19,7 @@ from trainer.data.store import Metadata, Split
 from trainer.evaluators import Judged
 from trainer.evaluators.arc_vote import ArcVote
 from trainer.evaluators.ballots import Ballots, joined
+from trainer.evaluators.vote_kernels import NO_NUMBER, Numbers
 from trmkit.errors import DataError
 from trmkit.spec.evaluate import EvaluateSection
 
@@ -285,3 +286,37 @@ def test_only_distinct_grids_are_kept(folder: Path) -> None:
     for _ in range(3):
         evaluator.add(judged.rows, answers[:, None], q_halt[:, None], np.zeros(len(answers), np.int64))
     assert len(evaluator.state().candidates.cells) == before
+
+
+def test_names_of_tasks_may_be_in_any_script(tmp_path: Path) -> None:
+    puzzle = {"train": [], "test": [{"input": [[1]], "output": [[2]]}]}
+    (tmp_path / "test_puzzles.json").write_text(json.dumps({"日": puzzle, "本": puzzle}))
+    names = ["<blank>", "日", "日|||t1|||0213456789", "本|||t0|||0123456789"]
+    inputs = np.stack([encode(np.array([[colour]], np.uint8), CANVAS) for colour in (1, 2, 1)])
+    answers = np.stack([encode(np.array([[colour]], np.uint8), CANVAS) for colour in (2, 1, 3)])
+    metadata = Metadata(0, 0, 0, 12, CANVAS * CANVAS, 4, 2, 1.0, 3, ("all",))
+    places = np.arange(4, dtype=np.int32)
+    split = Split(metadata, inputs, inputs, np.arange(1, 4, dtype=np.int32), places, places)
+    judged = Judged(tmp_path, split, np.arange(3), names, EvaluateSection(pass_ks=(1,)))
+    evaluator = fed(judged, answers, np.zeros(3, np.float32))
+    assert evaluator.tasks == ["日", "本"]
+    assert pass_at(evaluator, evaluator.merged([evaluator.state()])) == {"1": 0.5}
+
+
+@given(st.lists(st.integers(0, 40), max_size=300), st.integers(1, 50))
+def test_keys_are_numbered_in_the_order_in_which_they_first_come(drawn: list[int], at_once: int) -> None:
+    numbers, known = Numbers(), dict[int, int]()
+    keys = np.array([[number % 3, number // 3 << 32] for number in drawn], np.uint64).reshape(-1, 2)
+    for start in range(0, len(keys), at_once):
+        wanted = [known.setdefault(number, len(known)) for number in drawn[start : start + at_once]]
+        assert numbers.enter(keys[start : start + at_once]).tolist() == wanted
+    assert len(numbers) == len(known)
+    assert numbers.of(keys).tolist() == [known[number] for number in drawn]
+    assert numbers.of(np.array([[99, 99]], np.uint64)).tolist() == [NO_NUMBER]
+
+
+def test_so_many_keys_that_their_table_grows_keep_their_numbers() -> None:
+    numbers, keys = Numbers(), np.random.default_rng(0).integers(0, 2**64, (5000, 2), np.uint64)
+    first = [numbers.enter(part) for part in np.array_split(keys, 7)]
+    assert np.concatenate(first).tolist() == list(range(5000))
+    assert numbers.of(keys[::-1]).tolist() == list(range(5000))[::-1]
