@@ -2,8 +2,8 @@
 
     python benchmarks/data_build.py
 
-The plain rendering (`plain_data.py`) goes board by board and grid by grid, with numpy and hashlib, as one writes it down
-first. It works on fewer items; what is compared is CPU time per item. Compiling is done before the clock starts.
+The plain rendering (`plain_data.py`) goes board by board and grid by grid, with numpy and hashlib, as one writes it
+down first. It works on fewer items; what is compared is CPU time per item. Compiling is done before the clock starts.
 ARC files, crops and the Sudokus "with draws in bulk" are what `test_data_plain.py` finds equal byte for byte. The other
 Sudoku line is a builder that draws every variant by itself, as published ones do: the same symmetries, from another
 stream of random numbers, so other bytes. Goals: Sudoku 200x, ARC 20x, with files 10x, crop 5x.
@@ -51,9 +51,12 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def report(what: str, ours: float, plain: float) -> None:
+def report(what: str, ours: float, plain: float, must: float | None = None) -> None:
     """Print the rates of both, in items per CPU second, and their ratio."""
+    from common import record
+
     print(f"{what}: {ours:,.0f} a second, plain numpy {plain:,.0f}, ratio {ours / plain:,.0f}x")
+    record("data", f"{what}, an item", [1 / ours], [1 / plain], must=must)
 
 
 def sudoku_variants(plain: ModuleType, boards: int = 1000, variants: int = 1000, plain_boards: int = 5) -> None:
@@ -76,7 +79,7 @@ def sudoku_variants(plain: ModuleType, boards: int = 1000, variants: int = 1000,
         lambda: [plain.sudoku_pair(*pair, one) for pair in zip(some, answers, strict=False) for _ in range(variants)]
     )
     print(f"sudoku: {boards:,} boards x {variants:,} variants in {ours:.2f} CPU seconds, {drawing:.2f} of them draws")
-    report("sudoku variants", rows / ours, plain_boards * variants / each)
+    report("sudoku variants", rows / ours, plain_boards * variants / each, must=200)
     report("sudoku variants, to plain with draws in bulk", rows / ours, plain_boards * variants / bulk)
 
 
@@ -96,7 +99,7 @@ def arc_variants(
         counts["plain"] = sum(plain_task(plain, task, plain_variants) for task in some)
 
     seconds = {"ours": cpu_seconds(ours), "plain": cpu_seconds(plainly)}
-    report("arc pairs augmented, hashed and encoded", *(counts[name] / seconds[name] for name in counts))
+    report("arc pairs augmented, hashed and encoded", *(counts[name] / seconds[name] for name in counts), must=20)
 
 
 def encode_task(task: ArcTask, count: int) -> int:
@@ -143,7 +146,7 @@ def arc_files(plain: ModuleType, tasks: int = 60, variants: int = 500, plain_tas
         }
         seconds = {name: cpu_seconds(one) - reading for name, one in work.items()}
     print(f"arc with files: {rows['ours']:,} rows in {seconds['ours']:.2f} CPU seconds")
-    report("arc rows built, with files", *(rows[name] / seconds[name] for name in work))
+    report("arc rows built, with files", *(rows[name] / seconds[name] for name in work), must=10)
 
 
 def crops(plain: ModuleType, grids: int = 20_000, plain_grids: int = 500) -> None:
@@ -157,7 +160,7 @@ def crops(plain: ModuleType, grids: int = 20_000, plain_grids: int = 500) -> Non
     batch = grids / min(cpu_seconds(lambda: crop_all(tokens)) for _ in range(5))
     single = grids / cpu_seconds(lambda: [crop_all(row[None]) for row in tokens])
     plainly = plain_grids / cpu_seconds(lambda: [plain.crop(row) for row in tokens[:plain_grids]])
-    report("grids cropped", batch, plainly)
+    report("grids cropped", batch, plainly, must=5)
     print(f"grids cropped one by one, compiled: {single:,.0f} a second; all at once is {batch / single:,.0f}x")
 
 

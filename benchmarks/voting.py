@@ -31,7 +31,7 @@ GOALS = "12x, and 15x if it can be; 500,000 predictions a second"
 
 def main() -> None:
     """Print predictions per second of both, and the ratio."""
-    from common import cpu_seconds, table
+    from common import cpu_seconds, record, table
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=400)
@@ -64,6 +64,7 @@ def main() -> None:
         names["many"] = f"here, {options.tasks} tasks"
         rows = [(names[key], f"{rate:,.0f}", f"{rate / rates['plain']:.1f}x") for key, rate in rates.items()]
         table(("variant", "predictions/s", "to plain"), rows)
+        record("voting", "a prediction", [1 / rates["many"]], [1 / rates["plain"]], must=12, stretch=15)
 
 
 Case = tuple[Judged, npt.NDArray[Any], npt.NDArray[np.float32]]
