@@ -60,9 +60,9 @@ def summary(lines: list[dict[str, Any]]) -> None:
         ratios = sorted(plain / ours for ours, plain in zip(line["ours"], line["plain"], strict=True))
         ratio = min(line["plain"]) / min(line["ours"])
         spread = f"{number(ratios[0])} to {number(ratios[-1])}" if len(ratios) > 1 else ""
-        goals = [f"{goal:g}x" if goal else "" for goal in (line["must"], line["stretch"])]
+        goals = [f"{goal:.3g}x" if goal else "" for goal in (line["must"], line["stretch"])]
         rows.append((
-            f"{line['area']}: {line['what']}", seconds(min(line["ours"])), seconds(min(line["plain"])),
+            f"{line['area']}: {line['what']}", *(amount(min(line[side]), line["unit"]) for side in ("ours", "plain")),
             f"{number(ratio)}x", spread, *goals, verdict(ratio, line["must"], line["stretch"]),
         ))  # fmt: skip
     table(("ours against plain", "ours", "plain", "ratio", "spread", "must", "stretch", ""), rows)
@@ -82,9 +82,13 @@ def number(ratio: float) -> str:
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
 
 
-def seconds(value: float) -> str:
-    """Return a time that can be read."""
-    return f"{value:.2f} s" if value >= 1 else f"{1e3 * value:.3g} ms"
+def amount(value: float, unit: str) -> str:
+    """Return a time or a size that can be read."""
+    if unit == "B":
+        return f"{value / 2**20:.1f} MiB"
+    if value >= 1:
+        return f"{value:.2f} s"
+    return f"{1e3 * value:.3g} ms" if value >= 1e-3 else f"{1e6 * value:.3g} us"
 
 
 if __name__ == "__main__":

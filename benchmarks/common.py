@@ -39,15 +39,16 @@ def all_turns(variants: Mapping[str, Work], rounds: int) -> dict[str, list[float
 
 def record(
     area: str, what: str, ours: Sequence[float], plain: Sequence[float], *, must: float | None = None,
-    stretch: float | None = None,
+    stretch: float | None = None, unit: str = "s",
 ) -> None:  # fmt: skip
     """Add a line to the table of `make bench`: the times of both by round, and what their ratio should be at least.
 
-    What is compared need not be time: anything of which less is better.
+    What is compared need not be seconds: `B`, bytes, or anything else of which less is better.
     """
     file = os.environ.get(RECORD)
     if file:
-        line = {"area": area, "what": what, "ours": list(ours), "plain": list(plain), "must": must, "stretch": stretch}
+        goals = {"must": must, "stretch": stretch, "unit": unit}
+        line = {"area": area, "what": what, "ours": list(ours), "plain": list(plain), **goals}
         with open(file, "a") as out:
             out.write(json.dumps(line) + "\n")
 

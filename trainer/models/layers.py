@@ -122,9 +122,11 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, positions: RotaryPositions | None) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
         rows, tokens, width = x.shape
-        q, k, v = self.qkv_proj(x).view(rows, tokens, 3, self.heads, width // self.heads).unbind(2)
+        heads = self.qkv_proj(x).view(rows, tokens, 3 * self.heads, width // self.heads)
+        q_and_k, v = heads.split((2 * self.heads, self.heads), dim=2)
         if positions is not None:
-            q, k = positions(q), positions(k)
+            q_and_k = positions(q_and_k)
+        q, k = q_and_k.chunk(2, dim=2)
         mixed = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
         out: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(rows, tokens, width))
         return out
