@@ -38,6 +38,8 @@ from trmkit.store.layout import RunDirectory
 
 LOOK_SECONDS = 2.0
 """Pause between two looks for checkpoints on a disk."""
+GIVEN_UP_SECONDS = 1800.0
+"""How long a training that had failed before somebody follows it may take to start again, where it is in no queue."""
 NOTHING: tuple[Checkpoint | None, bool] = (None, False)
 Wait = Callable[[float], None]
 T = TypeVar("T")
@@ -69,6 +71,7 @@ class Watch:
     """The run's store; None: training is on this disk."""
     _unusable: set[int] = field(default_factory=set)
     _ended_before: Attempt | None = None
+    _since: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         """Open the run's store, if it has one. StoreError: it may not be used."""
@@ -115,9 +118,13 @@ class Watch:
         return None
 
     def expect_training(self) -> None:
-        """Raise TrainError if training was ended for good since this watch began: nobody would start it again."""
+        """Raise TrainError if training was ended for good since this watch began: nobody would start it again.
+
+        One that had failed before may be about to start anew; after a while, outside of queues, it will not.
+        """
         ended = self._ended_for_good()
-        if ended is not None and ended.exit and ended != self._ended_before:
+        waited = self.run.cluster.queue is None and time.monotonic() - self._since > GIVEN_UP_SECONDS
+        if ended is not None and ended.exit and (waited or ended != self._ended_before):
             raise TrainError(
                 f"the training that is followed ended with exit code {ended.exit}: {ended.reason or 'no word'}",
                 next="trmctl why says more of it; submit the run again to go on, and this with it",

@@ -183,6 +183,21 @@ def test_training_that_has_ended_for_good_ends_who_follows(small_run: RunFile, t
             follow(other, directory, HERE, wait=fail)
 
 
+def test_training_that_had_failed_before_and_does_not_come_back_is_given_up(
+    small_run: RunFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = on_a_store(small_run, tmp_path, str(tmp_path / "share"))
+    other, directory = elsewhere(run, tmp_path)
+    store, key = ledger(run, RunDirectory.of(run))
+    attempts.write(store, key, attempts.ended(attempts.begun((), 0, 1000.0, "pod"), 1, 1001.0, 2, "Config"))
+
+    def later(_: float) -> None:
+        monkeypatch.setattr("trainer.follow.GIVEN_UP_SECONDS", 0.0)
+
+    with pytest.raises(TrainError, match="ended with exit code 2: Config"):
+        follow(other, directory, HERE, wait=later)
+
+
 def test_a_job_beside_training_scores_and_reports(small_run: RunFile, tmp_path: Path) -> None:
     run = on_a_store(small_run, tmp_path, str(tmp_path / "share"))
     run_stages(run, RunDirectory.of(run), HERE, ["build", "features", "train"])
