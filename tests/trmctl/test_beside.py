@@ -7,7 +7,7 @@ import pytest
 from tests.trmctl.cluster_objects import failed, running, succeeded
 from tests.trmctl.conftest import GOOD, Result, Run
 from tests.trmctl.fake_cluster import FakeCluster
-from trmctl.cluster import CONFIG_MAP, POD, PYTORCHJOB, TRAINJOB, WORKFLOW
+from trmctl.cluster import CONFIG_MAP, POD, PYTORCHJOB, QUOTA, TRAINJOB, WORKFLOW
 from trmkit.render.names import job_name
 from trmkit.spec.load import loads
 
@@ -171,6 +171,13 @@ def test_a_dry_run_tries_both_and_prints_both(trmctl: Run) -> None:
     refused = trmctl("submit", *MODE, cluster=cluster)
     assert refused.code == 2
     assert "have nothing to meet in" in refused.err
+
+
+def test_the_quota_has_to_be_enough_for_both(trmctl: Run) -> None:
+    cluster = FakeCluster()
+    cluster.put(QUOTA, {"metadata": {"name": "team"}, "status": {"hard": {"pods": "1"}, "used": {"pods": "0"}}})
+    assert "2 pods ask for 2" in submit(trmctl, cluster).err
+    assert cluster.names(PYTORCHJOB) == []
 
 
 def test_the_train_step_of_a_pipeline_hands_in_both(trmctl: Run) -> None:

@@ -204,7 +204,8 @@ def checked(cluster: "Cluster", wanted: "Submission", *, fresh: bool) -> None:
     from trmctl.preflight import preflight
     from trmkit.errors import ClusterRefusedError
 
-    wrong, unknown = preflight(cluster, wanted.run, objects_of(wanted), wanted.namespace)
+    second = wanted.beside.run if wanted.beside is not None else None
+    wrong, unknown = preflight(cluster, wanted.run, objects_of(wanted), wanted.namespace, second)
     if not fresh:
         unknown += [line for line in wrong if "quota" in line]
         wrong = [line for line in wrong if "quota" not in line]
