@@ -210,3 +210,21 @@ def test_a_job_beside_training_scores_and_reports(small_run: RunFile, tmp_path: 
     store = in_store(run)[0]
     assert store.look(f"{key_of(run)}/report.html") is not None
     assert [line["step"] for line in logged(run)] == [3, 6, 9, 12]
+
+
+@pytest.mark.parametrize("afar", [True, False])
+def test_a_damaged_checkpoint_is_said_and_not_scored(
+    small_run: RunFile, tmp_path: Path, capsys: pytest.CaptureFixture[str], afar: bool
+) -> None:
+    run = on_a_store(small_run, tmp_path, str(tmp_path / "share"))
+    run = run if afar else change(run, "storage.remote=null")
+    train_alone(run)
+    root = tmp_path / "share" if afar else RunDirectory.of(run).checkpoints
+    (path,) = root.rglob("step_00000006*/model.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    other, directory = elsewhere(run, tmp_path) if afar else (run, RunDirectory.of(run))
+    follow(other, directory, HERE)
+    assert scores.here_of(directory.scores) == {3, 9, 12}
+    assert "not scored: " in capsys.readouterr().err

@@ -192,3 +192,7 @@ def test_the_train_step_of_a_pipeline_hands_in_both(trmctl: Run) -> None:
     ]
     assert commands == ["train", "follow"]
     assert cluster.names(WORKFLOW) == cluster.names(POD) == []
+    pipeline = submit(trmctl, cluster, "--pipeline", "--dry-run", "client", "-o", "yaml")
+    assert pipeline.code == 0, pipeline.err
+    assert "Workflow" in pipeline.out
+    assert SECOND not in pipeline.out
