@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from trmkit.spec.evaluate import SUITES
+from trmkit.stages import FOLLOW
 from trmkit.stages import NAMES as STAGES
 
 
@@ -93,7 +94,7 @@ def _suites(text: str) -> tuple[str, ...]:
 
 def _stages(text: str) -> tuple[str, ...]:
     words = _words(text)
-    unknown = [word for word in words if word not in STAGES]
+    unknown = [word for word in words if word not in (*STAGES, FOLLOW.name)]
     if unknown:
         raise argparse.ArgumentTypeError(f"there is no stage {unknown[0]!r}; there are {', '.join(STAGES)}")
     return words

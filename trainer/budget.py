@@ -14,11 +14,12 @@ from trainer.checkpoint import steps
 from trainer.launch import Terms
 from trainer.progress import say
 from trmkit.errors import StoreError, StoreUnavailableError
-from trmkit.store import attempts
+from trmkit.spec.run import RunFile
+from trmkit.store import attempts, scores
 from trmkit.store.attempts import Verdict
 from trmkit.store.base import Store
 from trmkit.store.folder import FolderStore
-from trmkit.store.layout import CHECKPOINTS, store_key
+from trmkit.store.layout import CHECKPOINTS, RunDirectory, store_key
 from trmkit.store.open import open_store
 from trmkit.store.publish import checkpoints
 
@@ -104,10 +105,12 @@ class Budget:
         run, directory = self._terms.run, self._terms.directory
         assert run is not None
         assert directory is not None
-        here = steps(directory.checkpoints)
-        key = f"{store_key(run, directory)}/{CHECKPOINTS}"
-        there = [one.step for one in checkpoints(store, key)] if run.storage.remote is not None else []
-        return max([0, *here, *there])
+        key, remote = store_key(run, directory), run.storage.remote is not None
+        if self._terms.beside:  # it gets on by scores
+            known = scores.here_of(directory.scores) | (scores.steps(store, key) if remote else set())
+            return max(known, default=0)
+        published = [one.step for one in checkpoints(store, f"{key}/{CHECKPOINTS}")] if remote else []
+        return max([0, *steps(directory.checkpoints), *published])
 
     def _note(self, action: Callable[[Store, str], T], seconds: float) -> T | None:
         """Do something with the file within `seconds`, or say why not and go on without."""
@@ -135,9 +138,17 @@ class Budget:
             run, directory = self._terms.run, self._terms.directory
             assert run is not None
             assert directory is not None
-            if run.storage.remote is not None:
-                self._place = open_store(run.storage), store_key(run, directory)
-            else:
-                root = directory.root.absolute()
-                self._place = FolderStore(root.parent), root.name
+            self._place = ledger(run, directory, self._terms.beside)
         return self._place
+
+
+def ledger(run: RunFile, directory: RunDirectory, beside: str = "") -> tuple[Store, str]:
+    """Return the store and the key below which a run's attempts are noted; those of a job `beside` it have their own.
+
+    StoreError: the store may not be used.
+    """
+    tail = f"/{beside}" if beside else ""
+    if run.storage.remote is not None:
+        return open_store(run.storage), store_key(run, directory) + tail
+    root = directory.root.absolute()
+    return FolderStore(root.parent), root.name + tail

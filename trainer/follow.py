@@ -3,35 +3,46 @@
 Training saves a checkpoint where it would have evaluated, and goes on. Who follows it scores each, and leaves what it
 found as a file in the run's folder `scores`. Training takes these up as they come: they go into its log, and decide
 which checkpoint is the best. What comes after training has ended goes into the log from here.
+
+With `storage.remote` the two need not share a disk: checkpoints, scores and the log go through the run's store.
 """
 
 import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
 
 from trainer import checkpoint
 from trainer.agency import HEART
+from trainer.budget import ledger
 from trainer.candidates import load_for_inference
+from trainer.checkpoint import Checkpoint
 from trainer.dist import StopSignal, World
-from trainer.metrics import read_lines, single
+from trainer.elsewhere import LOOK_SECONDS as LOOK_AFAR_SECONDS
+from trainer.elsewhere import Elsewhere
 from trainer.models import TrainableModel
 from trainer.models.prepare import prepare
 from trainer.origin import refuse_another_reader
 from trainer.progress import say
+from trainer.scores import Best, Scores
 from trainer.state import make_model, total_steps
 from trainer.subject import subject_of
+from trmkit.errors import CheckpointError, StoreUnavailableError, TrainError
 from trmkit.spec.run import RunFile
+from trmkit.store import attempts
+from trmkit.store.attempts import Attempt
 from trmkit.store.layout import RunDirectory
-from trmkit.store.local import write_whole
 
-MOST_WAITING = 8
-"""Checkpoints that are kept because they are not scored yet. Of more, the oldest go, and are never scored."""
 LOOK_SECONDS = 2.0
-"""Pause between two looks for checkpoints."""
-Best = dict[str, Any]
+"""Pause between two looks for checkpoints on a disk."""
+GIVEN_UP_SECONDS = 1800.0
+"""How long a training that had failed before somebody follows it may take to start again, where it is in no queue."""
+NOTHING: tuple[Checkpoint | None, bool] = (None, False)
+Wait = Callable[[float], None]
+T = TypeVar("T")
 
 
 @dataclass
@@ -49,103 +60,176 @@ class Examinee:
         yield self.model.eval()
 
 
-class Scores:
-    """What was found of each checkpoint of a run."""
+@dataclass
+class Watch:
+    """What the first process sees of a training that is followed."""
 
-    def __init__(self, run: RunFile, directory: RunDirectory) -> None:
-        """Look at a run; what its log already has is not new."""
-        self._run, self._directory = run, directory
-        self._logged = {line["step"] for line in read_lines(directory.metrics) if line["kind"] == "eval"}
+    run: RunFile
+    directory: RunDirectory
+    stop: StopSignal
+    elsewhere: Elsewhere | None = None
+    """The run's store; None: training is on this disk."""
+    _unusable: set[int] = field(default_factory=set)
+    _ended_before: Attempt | None = None
+    _since: float = field(default_factory=time.monotonic)
 
-    def leave(self, step: int, found: dict[str, Any]) -> None:
-        """Leave what was found of the checkpoint of `step`, whole or not at all."""
-        self._directory.scores.mkdir(parents=True, exist_ok=True)
-        write_whole(self._directory.scores / f"{step}.json", json.dumps(found))
+    def __post_init__(self) -> None:
+        """Open the run's store, if it has one. StoreError: it may not be used."""
+        if self.run.storage.remote is not None:
+            self.elsewhere = Elsewhere(self.run, self.directory, self.stop.asked)
+        self._ended_before = self._ended_for_good()
 
-    def steps(self) -> set[int]:
-        """Return the updates whose checkpoints are scored."""
-        folder = self._directory.scores
-        return {int(file.stem) for file in folder.glob("*.json") if file.stem.isdigit()} if folder.is_dir() else set()
+    @property
+    def pause(self) -> float:
+        """Seconds between two looks."""
+        return LOOK_SECONDS if self.elsewhere is None else LOOK_AFAR_SECONDS
 
-    def take(self, until: int) -> list[tuple[int, dict[str, Any]]]:
-        """Return what is new, of updates up to `until`, oldest first; the next call does not return it again."""
-        new = sorted(step for step in self.steps() - self._logged if step <= until)
-        self._logged.update(new)
-        return [(step, json.loads((self._directory.scores / f"{step}.json").read_bytes())) for step in new]
+    def saved(self) -> tuple[list[int], list[int]]:
+        """Return the steps of the checkpoints that are on this disk, and of those in the store."""
+        there = self.elsewhere.look() if self.elsewhere is not None else []
+        return checkpoint.steps(self.directory.checkpoints), there
 
-    def waiting(self, saved: list[int]) -> list[int]:
-        """Return those of the `saved` steps that are to be scored yet, oldest first."""
-        return sorted({step for step in saved if is_due(self._run, step)} - self.steps())
+    def next(self, total: int) -> tuple[Checkpoint | None, bool]:
+        """Return the oldest checkpoint that is to be scored, and whether training has made its last update."""
+        over = self.elsewhere is None or self.elsewhere.is_over(total)  # asked first: nothing comes afterwards
+        here, there = self.saved()
+        for step in Scores(self.run, self.directory).waiting({*here, *there} - self._unusable):
+            found = self._usable(step, here)
+            if found is not None:
+                return found, False
+            self._unusable.add(step)
+        return None, over and total in (here if self.elsewhere is None else there)
 
-    def better(self, best: Best | None, step: int, found: dict[str, Any]) -> Best:
-        """Return the best checkpoint, once that of `step` is known."""
-        metric = self._run.evaluate.best_metric
-        value = single(found)[metric]
-        if best is None or best["metric"] != metric or value > best["value"]:
-            return {"step": step, "metric": metric, "value": value}
-        return best
+    def _usable(self, step: int, here: list[int]) -> Checkpoint | None:
+        """Return the checkpoint of a step, verified: that of this disk, or else that of the store; None: neither is."""
+        places: list[Callable[[], Path | None]] = []
+        if step in here:
+            places.append(lambda: self.directory.checkpoints / f"step_{step:08d}")
+        if self.elsewhere is not None:
+            afar = self.elsewhere
+            places.append(lambda: afar.bring(step))
+        for place in places:
+            try:
+                path = place()
+                if path is not None:
+                    return checkpoint.verify(path)
+            except CheckpointError as error:
+                say(f"not scored: {error.message}")
+        return None
+
+    def expect_training(self) -> None:
+        """Raise TrainError if training was ended for good since this watch began: nobody would start it again.
+
+        One that had failed before may be about to start anew; after a while, outside of queues, it will not.
+        """
+        ended = self._ended_for_good()
+        waited = self.run.cluster.queue is None and time.monotonic() - self._since > GIVEN_UP_SECONDS
+        if ended is not None and ended.exit and (waited or ended != self._ended_before):
+            raise TrainError(
+                f"the training that is followed ended with exit code {ended.exit}: {ended.reason or 'no word'}",
+                next="trmctl why says more of it; submit the run again to go on, and this with it",
+            )
+
+    def _ended_for_good(self) -> Attempt | None:
+        """Return the attempt that ended the training's job, as the launcher's ledger has it; None: it may go on."""
+        try:
+            known = attempts.read(*ledger(self.run, self.directory))
+        except StoreUnavailableError:  # the next look says so
+            return None
+        return known[-1] if known and known[-1].final else None
+
+    def finish(self, total: int) -> None:
+        """Log what training did not take up before it ended, remember the best checkpoint, publish both."""
+        if self.elsewhere is not None:
+            self.elsewhere.take_final_files()
+        best = log_the_rest(self.run, self.directory, total)
+        if self.elsewhere is not None:
+            self.elsewhere.publish(best)
 
 
-def is_due(run: RunFile, step: int) -> bool:
-    """Say whether the checkpoint of an update is one that is scored while the run trains."""
-    return bool(run.evaluate.every_steps) and step % (run.evaluate.every_steps or 1) == 0
-
-
-def follow(
-    run: RunFile,
-    directory: RunDirectory,
-    world: World,
-    *,
-    fetch: Callable[[], None] = lambda: None,
-    wait: Callable[[float], None] = time.sleep,
-) -> None:
+def follow(run: RunFile, directory: RunDirectory, world: World, *, wait: Wait = time.sleep) -> None:
     """Score every checkpoint that is due as it appears, until that of the last update is there; all processes call it.
 
-    `fetch` brings new checkpoints to this disk, where training is elsewhere. Raises `Stopped`.
+    Raises `Stopped`. TrainError: training has ended for good, and not well.
     """
     subject = subject_of(run)(run, world)
     scores, total = Scores(run, directory), total_steps(run, subject.metadata)
     model = make_model(run, subject.metadata, world.device)
     prepare(model, run.train)
     with StopSignal().listening() as stop:
+        watch = open_watch(run, directory, world, stop)
         while True:
-            stop.check(world)
-            fetch()
-            step, over = _next(run, directory, scores, world, total)
-            if step is not None:
-                found = checkpoint.verify(directory.checkpoints / f"step_{step:08d}")
+            found, over = look(watch, world, stop, lambda one: one.next(total), NOTHING)
+            if found is not None:
                 refuse_another_reader(run, subject.reader, found)
                 load_for_inference(model, found)
-                line = subject.examine(Examinee(run, world, step, model), directory, stop)
+                line = subject.examine(Examinee(run, world, found.step, model), directory, stop)
                 with world.together():
-                    if world.first:
-                        scores.leave(step, line)
-                        say(f"step {step}: test exact accuracy {line['exact_accuracy']:.4f}")
+                    if watch is not None:
+                        scores.leave(found.step, line)
+                        if watch.elsewhere is not None:
+                            watch.elsewhere.leave()
+                        say(f"step {found.step}: test exact accuracy {line['exact_accuracy']:.4f}")
             elif over:
                 break
             else:
-                HEART.beat()
-                wait(LOOK_SECONDS)
+                with world.together():
+                    if watch is not None:
+                        watch.expect_training()
+                wait(watch.pause if watch is not None else LOOK_SECONDS)
     with world.together():
-        if world.first:
-            finish(run, directory, total)
+        if watch is not None:
+            watch.finish(total)
 
 
-def _next(run: RunFile, directory: RunDirectory, scores: Scores, world: World, total: int) -> tuple[int | None, bool]:
-    """Return the oldest checkpoint that is to be scored, and whether training has made its last update."""
-    here = checkpoint.steps(directory.checkpoints) if world.first else []
-    waiting = scores.waiting(here) if world.first else []
-    step, over = world.gather_objects((waiting[0] if waiting else None, total in here))[0]
-    return step, over
+def await_training(run: RunFile, directory: RunDirectory, world: World, *, wait: Wait = time.sleep) -> None:
+    """Wait until training has left its first checkpoint; every process calls it. Raises `Stopped`.
+
+    Until then its data set and its texts may be in the making, and need not be made here, too. TrainError: training
+    has ended for good, and not well.
+    """
+    with StopSignal().listening() as stop:
+        watch = open_watch(run, directory, world, stop)
+        while not look(watch, world, stop, lambda one: any(one.saved()), False):
+            with world.together():
+                if watch is not None:
+                    watch.expect_training()
+            wait(watch.pause if watch is not None else LOOK_SECONDS)
 
 
-def finish(run: RunFile, directory: RunDirectory, total: int) -> None:
-    """Log what training did not take up before it ended, and remember the best checkpoint."""
-    scores, best = Scores(run, directory), checkpoint.read_best(directory.checkpoints)
+def open_watch(run: RunFile, directory: RunDirectory, world: World, stop: StopSignal) -> Watch | None:
+    """Return what the first process sees; None on the others. StoreError, on all: the store may not be used."""
+    with world.together():
+        return Watch(run, directory, stop) if world.first else None
+
+
+def look(watch: Watch | None, world: World, stop: StopSignal, ask: Callable[[Watch], T], nothing: T) -> T:
+    """Return what the first process sees, on all of them. Raises `Stopped`."""
+    HEART.rest()  # a store takes as long as it takes
+    stop.check(world)
+    seen = nothing
+    with world.together():
+        if watch is not None:
+            try:
+                seen = ask(watch)
+            except StoreUnavailableError:
+                if not stop.asked():
+                    raise
+    stop.check(world)
+    answer: T = world.gather_objects(seen)[0]
+    return answer
+
+
+def log_the_rest(run: RunFile, directory: RunDirectory, total: int) -> Best | None:
+    """Log what training did not take up before it ended, and remember the best checkpoint; return it."""
+    scores = Scores(run, directory)
+    known = checkpoint.read_best(directory.checkpoints)
+    best = scores.best(known, range(total + 1))
     with directory.metrics.open("a") as log:
         for step, found in scores.take(total):
-            best = scores.better(best, step, found)
-            line = {"kind": "eval", "step": step, **found, "best": best["value"], "time": time.time()}
+            so_far = scores.best(known, range(step + 1))
+            line = {"kind": "eval", "step": step, **found, "best": so_far and so_far["value"], "time": time.time()}
             log.write(json.dumps(line) + "\n")
     if best is not None and (directory.checkpoints / f"step_{best['step']:08d}").is_dir():
         checkpoint.write_best(directory.checkpoints, best)
+    return best

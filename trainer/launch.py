@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.agency import JOB, Words
 from trmkit.errors import SpecError, TrmError
+from trmkit.stages import FOLLOW
 
 if TYPE_CHECKING:
     from trmkit.spec.cluster import ClusterSection
@@ -40,6 +41,8 @@ class Terms:
     directory: "RunDirectory | None" = None
     job: str | None = None
     """Name of the job in a cluster; None: not in a cluster."""
+    beside: str = ""
+    """What this job does beside the one that trains, and counts its attempts apart; empty: it is that one."""
 
     @property
     def cluster(self) -> "ClusterSection":
@@ -105,7 +108,7 @@ def terms_of(options: Any, job: str | None) -> Terms:
         if job is None:
             return Terms()
         raise
-    return Terms(run, directory, job)
+    return Terms(run, directory, job, FOLLOW.name if FOLLOW.name in getattr(asked, "stages", ()) else "")
 
 
 def leave_at_once(signum: int, _frame: FrameType | None) -> None:

@@ -5,7 +5,7 @@ Only the first process talks to the store. A run without `storage.remote` has no
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 from trainer import checkpoint
 from trainer.dist import World
 from trainer.progress import say
+from trainer.scores import Scores
 from trmkit.errors import CheckpointError, StoreUnavailableError
 from trmkit.spec.run import RunFile
+from trmkit.store import scores
 from trmkit.store import summary as summaries
 from trmkit.store.base import Store
 from trmkit.store.fetch import Fetch, newest_whole
@@ -27,7 +29,7 @@ from trmkit.store.publish import Published, checkpoints
 from trmkit.store.retry import persist
 from trmkit.store.summary import Status, Summary
 from trmkit.store.take import take_files
-from trmkit.store.uploader import Keep, Uploader, best_step, publish_files
+from trmkit.store.uploader import Keep, Uploader, publish_files
 
 T = TypeVar("T")
 
@@ -61,6 +63,8 @@ class Remote:
                 next=f"delete {self._store.url}/{self._key} to start from the beginning",
             )
         self._bring_files()
+        if self._run.evaluate.mode == "job":
+            self._persist(lambda: scores.bring(self._store, self._key, self._directory.scores))
 
     def bring(self, which: str, count: int = 1) -> None:
         """Bring what is to be scored: the `count` newest checkpoints, and the best one if `which` is `best`.
@@ -75,28 +79,33 @@ class Remote:
             here = self._bring(found, refused) or here
         for step in steps[1:count]:
             self._bring(_of_step(found, step), refused)
-        best = best_step(here.about) if here is not None else None
-        if here is not None and best is not None and which == "best":
-            self._bring(_of_step(found, best), refused)
-            checkpoint.write_best(self._directory.checkpoints, here.about["best"])
+        if here is not None and which == "best":
+            self._bring_best(here, found, refused)
         self._bring_files()
+
+    def _bring_best(self, newest: checkpoint.Checkpoint, found: list[Published], refused: list[str]) -> None:
+        """Bring the best checkpoint: the one the newest names, or a better one whose score came after that one."""
+        best = newest.about.get("best")
+        if self._run.evaluate.mode == "job":
+            self._persist(lambda: scores.bring(self._store, self._key, self._directory.scores))
+            known = Scores(self._run, self._directory)
+            best = known.best(best, {one.step for one in found})
+        if best is not None:
+            self._bring(_of_step(found, best["step"]), refused)
+            checkpoint.write_best(self._directory.checkpoints, best)
 
     def begin(self, status: Status) -> None:
         """Publish in the background from now on; the newest checkpoint here goes first, should it not be there."""
-        keep = self._run.train.checkpoint
-        kept = Keep(keep.keep, keep.keep_every)
-        self._uploader = Uploader(
-            self._store, self._key, self._directory, kept, about(self._run, self._directory), status, say
-        )
+        kept, origin = kept_of(self._run), about(self._run, self._directory)
+        self._uploader = Uploader(self._store, self._key, self._directory, kept, origin, status, say)
         if status.step:
             self._uploader.checkpoint(status.step, status)
 
     def saved(self, status: Status) -> None:
         """Publish the checkpoint just saved, if it is time for one, or it is one that has to stay."""
-        keep = self._run.train.checkpoint
-        minutes = keep.upload_every_minutes
+        minutes, kept = self._run.train.checkpoint.upload_every_minutes, kept_of(self._run)
         due = minutes is not None and time.monotonic() - self._published_at >= 60 * minutes
-        stays = status.best_step == status.step or Keep(keep.keep, keep.keep_every).stays(status.step)
+        stays = status.best_step == status.step or kept.stays(status.step) or kept.awaits(status.step)
         if self._uploader is None:
             return
         if status.step and (due or stays or status.state != "training"):
@@ -109,6 +118,11 @@ class Remote:
         """Publish the files, and how the run is doing, when it is time."""
         if self._uploader is not None:
             self._uploader.status(status)
+
+    def took(self, steps: Collection[int], status: Status) -> None:
+        """Know that the scores of these `steps` are taken up, and that `status` names the best of them."""
+        if self._uploader is not None:
+            self._uploader.took(steps, status)
 
     def held(self) -> set[int]:
         """Return the steps that may not be deleted yet."""
@@ -179,6 +193,12 @@ def remote_results(run: RunFile, directory: RunDirectory, world: World, which: s
     with world.together():
         if remote is not None:
             remote.publish_results(scored=_changed(directory.evaluation) != before)
+
+
+def kept_of(run: RunFile) -> Keep:
+    """Return which checkpoints of a run stay in its store."""
+    keep = run.train.checkpoint
+    return Keep(keep.keep, keep.keep_every, run.evaluate.every_steps if run.evaluate.mode == "job" else None)
 
 
 def about(run: RunFile, directory: RunDirectory) -> dict[str, str]:

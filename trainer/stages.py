@@ -11,6 +11,7 @@ from trainer.dist import World
 from trainer.evaluate import summary
 from trainer.exporter import SILENT, Exporter
 from trainer.features.stage import read_features
+from trainer.follow import await_training, follow
 from trainer.progress import say
 from trainer.remote import Remote, remote_results
 from trainer.scope import Part
@@ -18,6 +19,7 @@ from trainer.subject import subject_of
 from trainer.train import train
 from trmkit.errors import CheckpointError
 from trmkit.spec.run import RunFile
+from trmkit.stages import FOLLOW
 from trmkit.store.layout import RunDirectory
 
 WHOLE = Part()
@@ -27,12 +29,18 @@ def run_stages(
     run: RunFile, directory: RunDirectory, world: World, stages: Sequence[str], exporter: Exporter = SILENT
 ) -> None:
     """Do the `stages`; every process calls it. What an earlier attempt has done is found and not done again."""
-    if "build" in stages:
+    follows = FOLLOW.name in stages
+    if follows and "train" not in stages:
+        await_training(run, directory, world)
+    if "build" in stages or follows:
         data.build_together(run, world)
-    if "features" in stages and run.features is not None:
+    if ("features" in stages or follows) and run.features is not None:
         read_features(run, world)
     if "train" in stages:
         train(run, directory, world, exporter)
+    if follows:
+        exporter.state("evaluating")
+        follow(run, directory, world)
     if "evaluate" in stages and not world.largest(int(world.first and is_scored(run, directory))):
         evaluate(run, directory, world, "last", WHOLE, exporter)
     if "report" in stages:

@@ -15,7 +15,6 @@ from trainer.depth import row_flops
 from trainer.dist import Stopped, StopSignal, World
 from trainer.exporter import SILENT, Exporter
 from trainer.fits import refuse_table_without_room
-from trainer.follow import MOST_WAITING, Scores, is_due
 from trainer.generators import draw_apart
 from trainer.known import note_data
 from trainer.meter import Meter
@@ -24,6 +23,7 @@ from trainer.models.prepare import lacking, may_compile, prepare
 from trainer.nodes import Machines, meet, spread_newest
 from trainer.progress import TrainingProgress, say
 from trainer.remote import Remote, about, open_remote
+from trainer.scores import Scores, is_due
 from trainer.sharding import shard
 from trainer.start import start_from_another
 from trainer.state import TrainState, make_model, make_twin, total_steps
@@ -134,7 +134,7 @@ class Session:
         self.state, self.directory, self.stop, self.remote, self.machines = state, directory, stop, remote, machines
         self.subject, self.exporter = subject, exporter
         self.scores: dict[str, float] = {}
-        self.followed = Scores(state.run, directory) if state.run.evaluate.mode == "job" else None
+        self.followed = Scores(state.run, directory, state.step) if state.run.evaluate.mode == "job" else None
         self.saved = state.step
         self.saved_at = time.monotonic()
         self.meter: Meter
@@ -164,6 +164,9 @@ class Session:
             weights = sum(p.numel() for p in state.model.parameters())
             line = {"attempt": attempt_number(self.directory), "parameters": weights, "processes": state.world.size}
             self.log.write("run", state.step, line)
+        if self.followed is not None and state.world.first:  # scores that an earlier attempt took, and did not save
+            state.best = self.followed.best(state.best, range(state.step + 1))
+        self._take_scores()
         self.meter = Meter(state)
         state.clock.start()
 
@@ -274,7 +277,9 @@ class Session:
             self.progress.say(f"step {step}: test exact accuracy {found['exact_accuracy']:.4f}")
             if best["step"] == step:
                 checkpoint.write_best(root, best)
-        return set(self.followed.waiting(checkpoint.steps(root))[-MOST_WAITING:])
+        if self.remote is not None:
+            self.remote.took(self.followed.taken, self._status("training", self.state.step))
+        return self.followed.awaited(checkpoint.steps(root))
 
     @contextmanager
     def _doing(self, state: str, phase: str) -> Iterator[None]:

@@ -45,9 +45,13 @@ def resume(cluster: Cluster, job: Job) -> None:
 
 
 def children(cluster: Cluster, job: Job) -> list[Job]:
-    """Return the jobs that a pipeline has handed in and waits for. ClusterRefusedError: it is a sweep, of many runs."""
+    """Return the jobs that go with one: those a pipeline has handed in and waits for, or the one that scores.
+
+    ClusterRefusedError: it is a sweep, of many runs.
+    """
     if job.kind != WORKFLOW:
-        return []
+        other = jobs.beside(cluster, job)
+        return [other] if other is not None and not other.state().finished else []
     if "-sweep-" in job.name or "-ladder-" in job.name:
         raise ClusterRefusedError(
             f"{job.name} is of many runs: they are paused one by one", next=f"trmctl list; or trmctl cancel {job.name}"
@@ -79,11 +83,13 @@ def cancel(cluster: Cluster, job: Job, *, now: bool = False) -> bool:
     """End a run; False: it had ended. A workflow is stopped, with its exit handler, or `now`, without.
 
     A job has no way to be ended but its deletion. Its ConfigMap stays, and so does all that is in the store: the same
-    run file, submitted again, goes on from there.
+    run file, submitted again, goes on from there. The job that scores goes with the one that trains, also when only
+    it goes on still.
     """
     if job.state().finished:
-        return False
-    if job.kind != WORKFLOW:
+        other = jobs.beside(cluster, job)
+        return other is not None and cancel(cluster, other, now=now)
+    if job.kind != WORKFLOW and not job.beside:
         with suppress(ClusterMissingError):  # or Kubernetes would remove it with the job it belongs to
             cluster.patch(
                 CONFIG_MAP,
@@ -107,6 +113,12 @@ def delete(cluster: Cluster, job: Job) -> None:
 def is_gone(cluster: Cluster, job: Job) -> bool:
     """Say whether the job and all its pods are gone."""
     return jobs.again(cluster, job) is None and not jobs.pods(cluster, job)
+
+
+def is_needed(cluster: Cluster, job: Job) -> bool:
+    """Say whether a job that is over still has one that scores its checkpoints, which would go with it."""
+    other = jobs.beside(cluster, job)
+    return other is not None and not other.state().finished
 
 
 def overdue(job: Job, now: float, older_than: float | None) -> bool:

@@ -80,6 +80,11 @@ class Job:
         return f"{self.run_name}/{self.run_id}"
 
     @property
+    def beside(self) -> str:
+        """Name of the job whose checkpoints this one scores; empty: it is none of these."""
+        return str(self.labels.get(names.BESIDE, ""))
+
+    @property
     def created(self) -> float:
         """When it was made, in seconds since 1970."""
         return p.seconds(p.about(self.body).get("creationTimestamp")) or 0.0
@@ -155,12 +160,21 @@ def find(cluster: Cluster, text: str, namespace: str | None = None) -> Job:
             f"there is no run {text!r} in namespace {namespace or cluster.namespace} of {cluster.where}{close}",
             next=f"the runs there: {there}; trmctl list also asks the store",
         )
+    matching.sort(key=lambda job: bool(job.beside))  # who scores comes after who trains
     whole = [job for job in matching if job.kind == WORKFLOW and job.name != text and not job.state().finished]
     matching = whole + [job for job in matching if job not in whole]  # a pipeline goes before the job it waits for
-    if len(matching) > 1:
+    if len([job for job in matching if not job.beside]) > 1:
         others = ", ".join(f"{job.name} ({job.kind.kind})" for job in matching[1:6])
         talk(f"taking {matching[0].name} ({matching[0].kind.kind}), first; there are also {others}")
     return matching[0]
+
+
+def beside(cluster: Cluster, job: Job) -> Job | None:
+    """Return the job that scores the checkpoints of this one; None: there is none."""
+    if job.kind not in (PYTORCHJOB, TRAINJOB) or job.beside:
+        return None
+    found = cluster.list(job.kind, job.namespace, labels=f"{names.BESIDE}={job.name}")
+    return Job(job.kind, found[0]) if found else None
 
 
 def again(cluster: Cluster, job: Job) -> Job | None:
@@ -197,7 +211,13 @@ def events(cluster: Cluster, job: Job, pods: Sequence[Object]) -> list[Object]:
             about.get("uid") in (None, "", job.uid) if name == job.name and about.get("kind") == job.kind.kind else True
         )
         of_another = job.kind != WORKFLOW and name.startswith(
-            (f"{job.name}-pipeline", f"{job.name}-features", f"{job.name}-sweep-", f"{job.name}-ladder-")
+            (
+                f"{job.name}-pipeline",
+                f"{job.name}-features",
+                f"{job.name}-follow",
+                f"{job.name}-sweep-",
+                f"{job.name}-ladder-",
+            )
         )
         if same and not of_another and (name in prefix or name.startswith((f"{job.name}-", f"pytorchjob-{job.name}-"))):
             found.append(event)
@@ -233,6 +253,8 @@ def find_run_text(cluster: Cluster, text: str) -> tuple[str, str | None]:
     )
     for config in found:
         labels = p.about(config).get("labels") or {}
+        if names.BESIDE in labels:  # it has the run file of a job that goes with another
+            continue
         run, identity = labels.get(names.NAME, ""), labels.get(names.ID, "")
         if text in (p.name(config), run, identity, f"{run}/{identity}"):
             return p.name(config), _run_text(config)

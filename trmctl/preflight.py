@@ -40,9 +40,12 @@ from trmkit.spec.run import RunFile
 KINDS: dict[str, Kind] = {kind.kind: kind for kind in (CONFIG_MAP, POD, PYTORCHJOB, TRAINJOB, WORKFLOW, CRON_WORKFLOW)}
 
 
-def preflight(cluster: Cluster, run: RunFile, objects: list[Object], namespace: str) -> tuple[list[str], list[str]]:
+def preflight(
+    cluster: Cluster, run: RunFile, objects: list[Object], namespace: str, beside: RunFile | None = None
+) -> tuple[list[str], list[str]]:
     """Return what would keep the run from starting, and what could not be found out. Nothing is changed.
 
+    `beside` is the run file of a second job, whose pod counts against the quota, too.
     ClusterUnreachableError: the cluster does not answer. ClusterForbiddenError: this user may not make such jobs.
     """
     wrong, unknown = [], []
@@ -60,7 +63,7 @@ def preflight(cluster: Cluster, run: RunFile, objects: list[Object], namespace: 
             raise
         except ClusterError as error:
             wrong.append(error.message)
-    questions = [named(cluster, run, namespace), quota(cluster, run, namespace)]
+    questions = [named(cluster, run, namespace), quota(cluster, [run, *([beside] if beside else ())], namespace)]
     kinds = {found["kind"] for found in objects}
     if "TrainJob" in kinds:
         questions.append(runtime(cluster, run))
@@ -145,21 +148,22 @@ def template(cluster: Cluster, found: Object, namespace: str) -> Iterator[tuple[
         yield False, f"whether there is a WorkflowTemplate {name!r}"
 
 
-def quota(cluster: Cluster, run: RunFile, namespace: str) -> Iterator[tuple[bool, str]]:
+def quota(cluster: Cluster, runs: list[RunFile], namespace: str) -> Iterator[tuple[bool, str]]:
     """Yield the quotas that all pods together would exceed; a dry run only looks at one pod."""
     try:
         quotas = cluster.list(QUOTA, namespace)
     except ClusterForbiddenError:
         yield False, "whether the quota is enough: this user may not read it"
         return
-    wanted = asked(run)
+    each, nodes = [asked(run) for run in runs], sum(run.cluster.nodes for run in runs)
+    wanted = {name: sum((one.get(name, Decimal(0)) for one in each), Decimal(0)) for name in each[0]}
     for entry in quotas:
         status = entry.get("status") or {}
         for name, hard in (status.get("hard") or {}).items():
             need = wanted.get(name)
             used = Decimal(amount((status.get("used") or {}).get(name, "0")))
             if need is not None and used + need > amount(hard):
-                about = f"{name}: {run.cluster.nodes} pods ask for {plain(need)}, {plain(used)} of {hard} are used"
+                about = f"{name}: {nodes} pods ask for {plain(need)}, {plain(used)} of {hard} are used"
                 yield True, f"quota {entry['metadata']['name']} is too small for {about}"
 
 

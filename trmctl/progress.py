@@ -14,6 +14,7 @@ from trmctl.cluster import Cluster, Object
 from trmctl.jobs import Job
 from trmkit.errors import ClusterError, StoreError, TrmError
 from trmkit.render.names import METRICS_PORT, STORE
+from trmkit.stages import FOLLOW
 
 if TYPE_CHECKING:
     from trmkit.spec.storage import StorageSection
@@ -130,7 +131,8 @@ def attempts(job: Job, options: "StorageSection | None") -> list[dict[str, Any]]
     if place is None or options is None:
         return []
     try:
-        found = json.loads(open_store(options).read(f"{place[1]}/{ATTEMPTS}"))
+        of_the_job = f"{place[1]}/{FOLLOW.name}" if job.beside else place[1]
+        found = json.loads(open_store(options).read(f"{of_the_job}/{ATTEMPTS}"))
     except (StoreError, ValueError, RecursionError):
         return []
     known = found.get("attempts") if isinstance(found, dict) else None

@@ -6,7 +6,7 @@ what they are: the same hash means the same run, which is adopted; another one m
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trmctl.cluster import (
     CONFIG_MAP,
@@ -30,6 +30,7 @@ from trmkit.errors import (
     TimedOutError,
 )
 from trmkit.ladder import Rung
+from trmkit.render.beside import beside
 from trmkit.render.names import SPEC_HASH
 from trmkit.render.objects import Backend, render
 from trmkit.spec.run import RunFile
@@ -52,6 +53,8 @@ class Submission:
     config: Object
     body: Object
     namespace: str
+    beside: "Submission | None" = None
+    """The job that scores the checkpoints of this one, and goes with it."""
 
     @property
     def kind(self) -> Kind:
@@ -88,8 +91,9 @@ def job_submission(
 ) -> Submission:
     """Return a run as the job it would be. ClusterMissingError: the cluster serves none."""
     namespace = run.cluster.namespace or cluster.namespace
-    config, body = render(run, choose(cluster, run, backend), namespace=namespace, stages=stages)
-    return Submission(run, config, body, namespace)
+    config, body, *others = render(run, choose(cluster, run, backend), namespace=namespace, stages=stages)
+    second = Submission(beside(run), others[0], others[1], namespace) if others else None
+    return Submission(run, config, body, namespace, second)
 
 
 def pipeline_submission(
@@ -171,8 +175,15 @@ def submit(cluster: Cluster, submission: Submission, if_exists: str, say: Say) -
     """Have the run be in the cluster; return it, and what was done: created, adopted or replaced.
 
     One that failed is made anew: it goes on from its newest checkpoint. ClusterConflictError: as for `plan`.
-    ClusterRefusedError: it is not taken.
+    ClusterRefusedError: it is not taken. Once it is there, so is the job beside it.
     """
+    job, done = _submit(cluster, submission, if_exists, say)
+    if submission.beside is not None:
+        have_beside(cluster, submission.beside, job, say)
+    return job, done
+
+
+def _submit(cluster: Cluster, submission: Submission, if_exists: str, say: Say) -> tuple[Job, str]:
     what, found = plan(cluster, submission, if_exists)
     if found is not None and what == ADOPT:
         own_config(cluster, submission, found)
@@ -187,6 +198,34 @@ def submit(cluster: Cluster, submission: Submission, if_exists: str, say: Say) -
     else:
         wait_left(cluster, submission, say)
     return create(cluster, submission), "replaced" if what == REPLACE else "created"
+
+
+def have_beside(cluster: Cluster, wanted: Submission, owner: Job, say: Say) -> Job:
+    """Have the job `wanted` be there and belong to `owner`, so that it goes with it.
+
+    One that failed, or belonged to an earlier job, is made anew: what it has scored is kept, and it goes on.
+    """
+    found = existing(cluster, wanted)
+    if found is not None:
+        phase = found.state().phase
+        same = any(one.get("uid") == owner.uid for one in found.body["metadata"].get("ownerReferences") or ())
+        if same and digest(found.body) == wanted.digest and phase not in (Phase.DELETING, Phase.FAILED):
+            own_config(cluster, wanted, found)
+            return found
+        say(f"replacing {found.name}, which is {phase.lower()}")
+        cluster.delete(found.kind, found.name, found.namespace)
+        wait_gone(cluster, found)
+    else:
+        wait_left(cluster, wanted, say)
+    owned = {**wanted.body["metadata"], "ownerReferences": [reference(owner)]}
+    job = create(cluster, replace(wanted, body={**wanted.body, "metadata": owned}))
+    say(f"created beside it: {job.kind.kind} {job.name}, which scores its checkpoints")
+    return job
+
+
+def reference(job: Job) -> Object:
+    """Return how an object says that it belongs to a job."""
+    return {"apiVersion": job.kind.api_version, "kind": job.kind.kind, "name": job.name, "uid": job.uid}
 
 
 def create(cluster: Cluster, submission: Submission) -> Job:
@@ -232,9 +271,8 @@ def own_config(cluster: Cluster, submission: Submission, job: Job) -> None:
     owners = config["metadata"].get("ownerReferences") or []
     if any(owner.get("uid") == job.uid for owner in owners):
         return
-    owner = {"apiVersion": job.kind.api_version, "kind": job.kind.kind, "name": job.name, "uid": job.uid}
     kept = [one for one in owners if one.get("name") != job.name]  # an owner of this name and another uid is gone
-    changes = {"metadata": {"ownerReferences": [*kept, owner]}}
+    changes = {"metadata": {"ownerReferences": [*kept, reference(job)]}}
     try:
         cluster.patch(CONFIG_MAP, submission.name, changes, submission.namespace)
     except ClusterMissingError:  # it was that of an earlier job, and was collected after it in this very moment

@@ -10,11 +10,13 @@ import torch
 from tests.trainer.helpers import change, fingerprint, train_alone
 from trainer import checkpoint
 from trainer.dist import World
-from trainer.follow import MOST_WAITING, Scores, follow
+from trainer.follow import follow
 from trainer.metrics import read_lines
+from trainer.scores import Scores
 from trmkit.errors import SpecError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
+from trmkit.store.scores import MOST_WAITING
 
 HERE = World(0, 1, 0, torch.device("cpu"))
 

@@ -189,13 +189,18 @@ class FakeCluster:
             return False
         self.mutations.append(("delete", kind.plural, name))
         self.remove(kind, name, space)
+        self._collect(body["metadata"]["uid"])
+        return True
+
+    def _collect(self, uid: str) -> None:
+        """Remove what belongs to something that is gone, and what belongs to that."""
         for (owned, place, child), one in list(self._objects.items()):
-            if any(ref.get("uid") == body["metadata"]["uid"] for ref in one["metadata"].get("ownerReferences", ())):
+            if any(ref.get("uid") == uid for ref in one["metadata"].get("ownerReferences", ())):
                 if self.lingering:
                     one["metadata"]["deletionTimestamp"] = stamp(self.now)
                 else:
                     self.remove(owned, child, place)
-        return True
+                self._collect(one["metadata"]["uid"])
 
     def watch(
         self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "", seconds: float

@@ -59,7 +59,8 @@ def command(
             click.echo(name)
             return
     else:
-        chosen = [job for job in jobs.jobs(cluster) if acting.overdue(job, time.time(), older_than)]
+        over = [job for job in jobs.jobs(cluster) if acting.overdue(job, time.time(), older_than)]
+        chosen = [job for job in over if not acting.is_needed(cluster, job)]
     for job in chosen:
         if not dry_run:
             acting.delete(cluster, job)

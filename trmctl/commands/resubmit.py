@@ -87,6 +87,8 @@ def changed(cluster: "Cluster", text: str, overrides: tuple[str, ...], which: st
         except ClusterMissingError:
             raise missing from None
     else:
+        if job.beside:
+            raise click.UsageError(f"{job.name} goes with {job.beside}: trmctl resubmit {job.beside}")
         name, content = job.name, jobs.run_text(cluster, job.name)
         if not job.state().finished and not overrides and which is None:
             raise ClusterConflictError(

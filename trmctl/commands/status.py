@@ -33,6 +33,9 @@ def command(run: str, where: Place, output: str) -> int:
     job = jobs.find(cluster, run)
     seen = gather(cluster, job)
     found = overview(seen, stored(job, storage(cluster, job)))
+    other = jobs.beside(cluster, job)
+    if other is not None:
+        found["notes"].append(f"{other.name} scores its checkpoints: {other.state().phase.lower()}")
     if output == "name":
         click.echo(job.name)
     elif output == "table":

@@ -18,7 +18,7 @@ from trmctl.output import data, plain, talk
 from trmctl.times import duration
 
 if TYPE_CHECKING:
-    from trmctl.cluster import Cluster
+    from trmctl.cluster import Cluster, Object
     from trmctl.jobs import Job
     from trmctl.submission import Submission
     from trmkit.render.objects import Backend
@@ -133,7 +133,7 @@ def hand_over(cluster: "Cluster", wanted: "Submission", how: How) -> int:
         if not (how.wait or how.follow):
             talk(f"next: trmctl logs -f {job.name}, trmctl status {job.name}, trmctl why {job.name}")
             return 0
-        code = watch_over(cluster, job, how)
+        code = watch_over(cluster, job, how, wanted.beside)
     leave_outputs(how.outputs, job, code)
     return code
 
@@ -178,6 +178,7 @@ def show_plan(cluster: "Cluster", wanted: "Submission") -> None:
         "as": f"{wanted.kind.kind} {wanted.name}, with a ConfigMap of that name",
         "in": f"namespace {wanted.namespace} of {cluster.where}",
         "pods": f"{asked.nodes}, each with {each}{asked.cpu} CPUs, {asked.memory}",
+        **({"beside": beside_it(wanted.beside)} if wanted.beside is not None else {}),
         "image": asked.image,
         "store": run.storage.remote or "none",
         **({"queue": asked.queue} if asked.queue else {}),
@@ -188,6 +189,13 @@ def show_plan(cluster: "Cluster", wanted: "Submission") -> None:
         talk(f"  note  {remark}")
 
 
+def beside_it(wanted: "Submission") -> str:
+    """Return what the job beside another one is, in words."""
+    asked = wanted.run.cluster
+    gpu = f"{asked.gpus_per_node} x {asked.gpu_resource}, " if asked.gpus_per_node else ""
+    return f"{wanted.kind.kind} {wanted.name} scores checkpoints, in one pod with {gpu}{asked.cpu} CPUs, {asked.memory}"
+
+
 def checked(cluster: "Cluster", wanted: "Submission", *, fresh: bool) -> None:
     """Ask the server whether everything would be taken. ClusterRefusedError: something would not.
 
@@ -196,7 +204,8 @@ def checked(cluster: "Cluster", wanted: "Submission", *, fresh: bool) -> None:
     from trmctl.preflight import preflight
     from trmkit.errors import ClusterRefusedError
 
-    wrong, unknown = preflight(cluster, wanted.run, [wanted.config, wanted.body], wanted.namespace)
+    second = wanted.beside.run if wanted.beside is not None else None
+    wrong, unknown = preflight(cluster, wanted.run, objects_of(wanted), wanted.namespace, second)
     if not fresh:
         unknown += [line for line in wrong if "quota" in line]
         wrong = [line for line in wrong if "quota" not in line]
@@ -214,8 +223,13 @@ def printed(wanted: "Submission", output: str) -> int:
     if output == "name":
         click.echo(wanted.name)
     else:
-        data({"apiVersion": "v1", "kind": "List", "items": [wanted.config, wanted.body]}, output)
+        data({"apiVersion": "v1", "kind": "List", "items": objects_of(wanted)}, output)
     return 0
+
+
+def objects_of(wanted: "Submission") -> "list[Object]":
+    """Return everything that would be made."""
+    return [wanted.config, wanted.body, *(objects_of(wanted.beside) if wanted.beside is not None else ())]
 
 
 @contextmanager
@@ -232,14 +246,31 @@ def signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def watch_over(cluster: "Cluster", job: "Job", how: How) -> int:
-    """Follow the run to its end; return the exit code. A signal leaves it running, or deletes it."""
+def watch_over(cluster: "Cluster", job: "Job", how: How, beside: "Submission | None" = None) -> int:
+    """Follow the run to its end, that of the job beside it too; return the exit code.
+
+    A signal leaves it running, or deletes it.
+    """
     from trmctl.follow import follow
+    from trmctl.submission import existing
+
+    until = None if how.timeout is None else time.monotonic() + how.timeout
+
+    def to_its_end(one: "Job") -> int:
+        left = None if until is None else max(0.0, until - time.monotonic())
+        if how.on_signal == "delete":
+            return follow(cluster, one, talk, timeout=left, logs=how.follow, wait=how.pause, farewell="")
+        return follow(cluster, one, talk, timeout=left, logs=how.follow, wait=how.pause)
+
+    def to_the_end() -> int:
+        code = to_its_end(job)
+        second = existing(cluster, beside) if beside is not None and code == 0 else None
+        return code if second is None else to_its_end(second)
 
     if how.on_signal == "leave":
-        return follow(cluster, job, talk, timeout=how.timeout, logs=how.follow, wait=how.pause)
+        return to_the_end()
     try:
-        code = follow(cluster, job, talk, timeout=how.timeout, logs=how.follow, wait=how.pause, farewell="")
+        code = to_the_end()
     except SystemExit:
         remove(cluster, job)
         raise

@@ -1,5 +1,7 @@
 """`trmctl why`."""
 
+from dataclasses import replace
+
 import click
 
 from trmctl.options import Place, cluster_options, output_option
@@ -22,12 +24,16 @@ def command(run: str, where: Place, output: str) -> None:
     """
     from trmctl.diagnosis.evidence import gather
     from trmctl.diagnosis.why import explain, well
-    from trmctl.jobs import find
+    from trmctl.jobs import beside, find
     from trmctl.output import data, plain, talk
 
     cluster = where.open()
     seen = gather(cluster, find(cluster, run))
     found = explain(seen)
+    other = beside(cluster, seen.job) if not found else None
+    if other is not None:
+        also = gather(cluster, other)
+        found = [replace(one, title=f"{other.name}, which scores it: {one.title}") for one in explain(also)]
     if output != "table":
         findings = [{"title": one.title, "evidence": list(one.evidence), "next": one.next} for one in found]
         state = {"phase": str(seen.state.phase), "reason": seen.state.reason, "message": seen.state.message}

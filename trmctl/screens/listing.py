@@ -37,7 +37,7 @@ def cluster_rows(jobs: Sequence["Job"]) -> list[Row]:
         state = job.state()
         rows.append(
             {
-                "run": job.key if job.run_id else job.name, "name": job.run_name or job.name,
+                "run": job.key if job.run_id and not job.beside else job.name, "name": job.run_name or job.name,
                 "state": str(state.phase), "step": 0, "total": 0, "metric": None, "value": None,
                 "updated": state.since or job.created, "job": job.name, "kind": job.kind.kind,
                 "namespace": job.namespace, "reason": state.reason, "gpus": job.gpus, "created": job.created,

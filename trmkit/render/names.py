@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trmkit.spec.run import RunFile
+from trmkit.stages import FOLLOW
 from trmkit.store.layout import run_id
 
 DOMAIN = "trm.dev"
@@ -29,6 +30,8 @@ TTL = f"{DOMAIN}/ttl-seconds"
 """Annotation: how long the job stays when it is over. A TrainJob has no field for it."""
 STAGES = f"{DOMAIN}/stages"
 """Annotation: the stages of a job that does not do all of them."""
+BESIDE = f"{DOMAIN}/beside"
+"""Label of a job that scores the checkpoints of another one: the name of that one, which it goes with."""
 VERSION = f"{DOMAIN}/version"
 """Annotation: version of trmctl that rendered the object."""
 
@@ -62,9 +65,10 @@ class NamedRun:
 
     @classmethod
     def of(cls, run: RunFile, stages: Sequence[str] = ()) -> "NamedRun":
-        """Return the run with its names. A job that reads texts alone is called by it, beside the one that trains."""
+        """Return the run with its names. A job that reads texts or scores is called by it, beside one that trains."""
         identity = run_id(run)
-        tail = f"{identity}-features" if tuple(stages) == ("features",) else identity
+        own = FOLLOW.name if FOLLOW.name in stages else "features" if tuple(stages) == ("features",) else ""
+        tail = f"{identity}-{own}" if own else identity
         room = LONGEST - len(tail) - 1
         if len(run.name) <= room:
             return cls(run, identity, f"{run.name}-{tail}")

@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any, Literal
 
 from trmkit import __version__
 from trmkit.hints import hints
+from trmkit.render.beside import beside, split
 from trmkit.render.fabric import FABRICS
-from trmkit.render.names import RUN_FILE_KEY, SPEC_HASH, STORE, TTL, VERSION, NamedRun
+from trmkit.render.names import BESIDE, RUN_FILE_KEY, SPEC_HASH, STORE, TTL, VERSION, NamedRun
 from trmkit.render.names import STAGES as ONLY
 from trmkit.render.pod import given
 from trmkit.render.pytorchjob import pytorchjob
@@ -28,13 +30,29 @@ def render(
 ) -> list[dict[str, Any]]:
     """Return the objects of a run, in the order in which they are made. Pure: equal arguments give equal objects.
 
+    They are a ConfigMap and a job; and both again for the job that scores, of a run with `evaluate.mode: job`.
     `namespace` goes where the run file names none. SpecError: the run file asks for what this backend cannot give.
     """
+    own, others = split(run, stages)
     named = NamedRun.of(run, stages)
-    config = configmap(run, metadata(named, namespace))
-    about = job_metadata(named, namespace)
-    if tuple(stages) != NAMES:
-        about["annotations"] = {**about.get("annotations", {}), ONLY: ",".join(stages)}
+    found = _pair(named, backend, namespace, own, stages)
+    if others:
+        second = beside(run)
+        found += _pair(NamedRun.of(second, others), backend, namespace, others, others, {BESIDE: named.job})
+    return found
+
+
+def _pair(
+    named: NamedRun, backend: Backend, namespace: str | None, stages: Sequence[str], asked: Sequence[str],
+    labels: Mapping[str, str] = MappingProxyType({}),
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return a job that does `stages` and its ConfigMap; of the run as a whole, the stages `asked` for are noted."""
+    about, of_config = job_metadata(named, namespace), metadata(named, namespace)
+    for one in (about, of_config) if labels else ():
+        one["labels"] = {**one["labels"], **labels}
+    config = configmap(named.run, of_config)
+    if tuple(asked) != NAMES:
+        about["annotations"] = {**about.get("annotations", {}), ONLY: ",".join(asked)}
     job = KINDS[backend](named, about, stages)
     digest = content_hash([config, job])
     for found in (config, job):
@@ -97,7 +115,23 @@ def remarks(run: RunFile) -> list[str]:
             f"cluster.grace_seconds: {cluster.grace_seconds} is less than storage.stop_seconds + 10 = {saving:g}:"
             " the last checkpoint may not get out of a pod that is told to stop"
         )
-    return [*found, *hints(run), *reading_remarks(run)]
+    return [*found, *scoring_remarks(run), *hints(run), *reading_remarks(run)]
+
+
+def scoring_remarks(run: RunFile) -> list[str]:
+    """Return what a person should know of the job that scores the checkpoints of another."""
+    if run.evaluate.mode != "job":
+        return []
+    found = [
+        "evaluate.mode: job: a second job with one pod scores checkpoints, and the end; it has its GPU as long as the"
+        " run trains, also while that waits"
+    ]
+    if run.storage.remote is None:
+        found.append(
+            "evaluate.mode: job: the two jobs meet in storage.path, so its claim has to be one that several machines"
+            " mount (ReadWriteMany)"
+        )
+    return found
 
 
 def reading_remarks(run: RunFile) -> list[str]:

@@ -19,6 +19,7 @@ PROBES = "_probe"
 SWEEPS = "_sweeps"
 """Folder of a store with the pages that put the runs of a sweep side by side. No run can have these five names."""
 CHECKPOINTS = "checkpoints"
+SCORES = "scores"
 RUN_ID = re.compile("[0-9a-f]{8}")
 STEP = re.compile(r"step_(\d{8,12})(?:-([0-9a-f]{12}))?")
 """Name of a checkpoint. In a store the first digits of its manifest's SHA-256 follow: what has a name never changes."""
@@ -109,7 +110,12 @@ class RunDirectory:
     @property
     def scores(self) -> Path:
         """Folder of what was found of each checkpoint by who followed the training, `<update>.json`."""
-        return self.root / "scores"
+        return self.root / SCORES
+
+    @property
+    def followed(self) -> Path:
+        """Folder of the checkpoints that were brought to be scored, where training is on another machine."""
+        return self.root / "followed"
 
     @property
     def partial_evaluation(self) -> Path:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trmkit.errors import StoreDamagedError, StoreError, StoreUnavailableError
+from trmkit.store import scores
 from trmkit.store import summary as summaries
 from trmkit.store.fetch import Fetch, newest_whole
 from trmkit.store.layout import CHECKPOINTS, RUN_FILES
@@ -13,7 +14,7 @@ from trmkit.store.local import only_one, write_whole
 from trmkit.store.manifest import Manifest, Member, read
 from trmkit.store.publish import Published, read_manifest
 from trmkit.store.retry import persist
-from trmkit.store.summary import Summary
+from trmkit.store.summary import Status, Summary
 from trmkit.store.uploader import best_step
 
 
@@ -79,7 +80,7 @@ def take_checkpoints(fetch: Fetch, known: list[Published], target: Path, wanted:
             continue
         brought += 1
         manifest = read(folder / f"step_{found.step:08d}")
-        _remember_best(folder, manifest, wanted)
+        _remember_best(fetch, known, folder, manifest, wanted)
         lines += provenance(found, manifest)
     if missing or not brought:
         what = "not every" if brought else "no"
@@ -128,7 +129,13 @@ def _of(known: list[Published], step: int | None) -> list[Published]:
 
 
 def newest_best(fetch: Fetch, known: list[Published]) -> int:
-    """Return the step of the best checkpoint, as the newest manifest that fits its name says. StoreError: none does."""
+    """Return the step of the best checkpoint: the one `run.json` names, if it is there, as its score may come last.
+
+    Else the one that the newest manifest names which fits its name. StoreError: none does.
+    """
+    status = _status(fetch, known)
+    if status.best_step is not None and any(one.step == status.best_step for one in known):
+        return status.best_step
     for one in known:
         try:
             manifest = persist(lambda one=one: read_manifest(fetch.store, one), fetch.seconds)  # type: ignore[misc]
@@ -140,9 +147,25 @@ def newest_best(fetch: Fetch, known: list[Published]) -> int:
     raise StoreError("no best checkpoint is known", next="set evaluate.every_steps, or fetch --last")
 
 
-def _remember_best(folder: Path, manifest: Manifest, wanted: Wanted) -> None:
+def _status(fetch: Fetch, known: list[Published]) -> Status:
+    key = known[0].parent.removesuffix(f"/{CHECKPOINTS}") if known else ""
+    found = persist(lambda: summaries.read(fetch.store, key), fetch.seconds, give_up=fetch.give_up) if key else None
+    return (found or Summary()).status
+
+
+def _remember_best(fetch: Fetch, known: list[Published], folder: Path, manifest: Manifest, wanted: Wanted) -> None:
+    """Note which checkpoint is the best: as the one that was brought says, or the score it got afterwards."""
     best = manifest.about.get("best")
-    if wanted.which in ("best", "last", "all") and isinstance(best, dict):
-        path = folder / "best.json"
-        if not path.is_file() or wanted.which == "best":
-            write_whole(path, json.dumps(best))
+    path = folder / "best.json"
+    status = _status(fetch, known) if wanted.which == "best" else Status()
+    if status.best_step == manifest.step and best_step(manifest.about) != manifest.step:
+        key = known[0].parent.removesuffix(f"/{CHECKPOINTS}")
+        found = persist(lambda: scores.read(fetch.store, key, manifest.step), fetch.seconds, give_up=fetch.give_up)
+        value = found.get(status.metric, status.value)
+        best = {"step": manifest.step, "metric": status.metric, "value": value}
+    if (
+        wanted.which in ("best", "last", "all")
+        and isinstance(best, dict)
+        and (not path.is_file() or wanted.which == "best")
+    ):
+        write_whole(path, json.dumps(best))

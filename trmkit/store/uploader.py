@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 from trmkit.errors import StoreDamagedError, StoreError, StoreUnavailableError
 from trmkit.store import manifest as manifests
+from trmkit.store import scores
 from trmkit.store import summary as summaries
 from trmkit.store.base import Say, Store
 from trmkit.store.catalog import Listed, announce
@@ -29,6 +30,8 @@ from trmkit.store.summary import Status
 
 FILES_EVERY = 60.0
 """Seconds between two publications of files that change all the time."""
+SCORES_EVERY = 15.0
+"""Seconds between two looks for scores of somebody who follows the training."""
 
 
 Seen = tuple[int, int]
@@ -41,6 +44,12 @@ class Keep:
 
     newest: int
     every: int | None = None
+    scored: int | None = None
+    """Multiples of this are scored by somebody else, and wait for it; None: nobody scores any."""
+
+    def awaits(self, step: int) -> bool:
+        """Say whether a checkpoint is one that somebody else scores."""
+        return self.scored is not None and step > 0 and step % self.scored == 0
 
     def stays(self, step: int) -> bool:
         """Say whether a checkpoint stays for its number alone."""
@@ -72,6 +81,8 @@ class Uploader:
         self._current: int | None = None
         self._files_due, self._files_at = True, float("-inf")
         self._seen: dict[str, Seen] = {}
+        self._scores_at = float("-inf")
+        self._taken: frozenset[int] = frozenset()
         self._closing = False
         self._give_up = threading.Event()
         self._landed: set[int] = set()
@@ -89,7 +100,8 @@ class Uploader:
             self._status, self._files_due = status, True
             if step in self._landed:
                 return
-            self._pending = {old for old in self._pending if self._matters(old)} | {step}
+            matter = {old for old in self._pending if self._matters(old)}
+            self._pending = matter | self._awaited(self._pending) | {step}
             self._wake.notify()
 
     def status(self, status: Status) -> None:
@@ -98,8 +110,20 @@ class Uploader:
             self._status, self._files_due = status, True
             self._wake.notify()
 
+    def took(self, steps: Collection[int], status: Status) -> None:
+        """Know that the scores of these `steps` are taken up, so that `status` names the best of them.
+
+        Until then a checkpoint that is scored stays: it may be the best.
+        """
+        with self._wake:
+            self._taken, self._status = frozenset(steps), status
+
     def _matters(self, step: int) -> bool:
         return step == self._status.best_step or self._keep.stays(step)
+
+    def _awaited(self, steps: Collection[int]) -> set[int]:
+        """Return those of `steps` that somebody has yet to score, or whose scores training has yet to take up."""
+        return scores.awaited([step for step in steps if self._keep.awaits(step)], self._taken)
 
     def holds(self) -> set[int]:
         """Return the steps whose checkpoints may not be deleted from the disk yet."""
@@ -168,7 +192,8 @@ class Uploader:
         with self._wake:
             while True:
                 if self._current is not None:  # it did not land
-                    if self._current > max(self._pending, default=-1) or self._matters(self._current):
+                    again = self._current > max(self._pending, default=-1) or self._matters(self._current)
+                    if again or self._current in self._awaited({*self._pending, self._current}):
                         self._pending.add(self._current)
                     self._current = None
                 if self._pending and self._files_at > float("-inf"):
@@ -180,7 +205,11 @@ class Uploader:
                     return self._publish_files
                 if self._closing or self._give_up.is_set():
                     return None
-                self._wake.wait(wait if self._files_due else None)
+                look = self._scores_at + SCORES_EVERY - time.monotonic() if self._keep.scored else float("inf")
+                if look <= 0:
+                    return self._bring_scores
+                pause = min(wait if self._files_due else float("inf"), look)
+                self._wake.wait(pause if pause < float("inf") else None)
 
     def _publish(self, step: int) -> None:
         folder = self._directory.checkpoints / f"step_{step:08d}"
@@ -198,27 +227,17 @@ class Uploader:
             self._landed_at = time.time()
             self._files_due = True
         try:
-            self._prune(step)
+            with self._wake:
+                best, taken = self._status.best_step, self._taken
+            prune(self._store, self._key, self._keep, step, best, taken)
         except StoreError as error:  # what stays takes room, no more
             if not self._stays:
                 self._say(f"an older checkpoint could not be removed: {error.message}")
             self._stays = True
 
-    def _prune(self, newest: int) -> None:
-        """Delete what need not stay. A best checkpoint stays as long as one of the newest says it is the best.
-
-        So the old best one goes only after the new best has landed, and checkpoints newer than it.
-        """
-        found = [one for one in checkpoints(self._store, f"{self._key}/{CHECKPOINTS}") if one.step <= newest]
-        steps = sorted({one.step for one in found}, reverse=True)
-        kept = {*steps[: self._keep.newest], self._status.best_step}
-        for one in found:
-            if one.step in steps[: self._keep.newest]:
-                with suppress(StoreDamagedError):
-                    kept.add(best_step(read_manifest(self._store, one).about))
-        for one in found:
-            if one.step not in kept and not self._keep.stays(one.step):
-                remove(self._store, one)
+    def _bring_scores(self) -> None:
+        self._scores_at = time.monotonic()
+        scores.bring(self._store, self._key, self._directory.scores)
 
     def _publish_files(self) -> None:
         with self._wake:
@@ -249,6 +268,24 @@ class Uploader:
         with suppress(OSError, ValueError):
             return manifests.read(self._directory.checkpoints / f"step_{step:08d}").bytes
         return 0
+
+
+def prune(store: Store, key: str, keep: Keep, newest: int, best: int | None, taken: Collection[int]) -> None:
+    """Delete the checkpoints up to step `newest` that need not stay, where the scores of the steps `taken` are known.
+
+    A best checkpoint stays as long as one of the newest says it is the best. So the old best one goes only after the
+    new best has landed, and checkpoints newer than it.
+    """
+    found = [one for one in checkpoints(store, f"{key}/{CHECKPOINTS}") if one.step <= newest]
+    steps = sorted({one.step for one in found}, reverse=True)
+    kept = {*steps[: keep.newest], best, *scores.awaited([step for step in steps if keep.awaits(step)], taken)}
+    for one in found:
+        if one.step in steps[: keep.newest]:
+            with suppress(StoreDamagedError):
+                kept.add(best_step(read_manifest(store, one).about))
+    for one in found:
+        if one.step not in kept and not keep.stays(one.step):
+            remove(store, one)
 
 
 def publish_files(
