@@ -43,7 +43,7 @@ def test_a_key_that_choices_share_is_explained_for_each() -> None:
     [
         ("train.betas", "list of 2: number from 0 to below 1"),
         ("train.steps", "whole number above 0 or null"),
-        ("train.optimizer", "one of adam_atan2, adamw"),
+        ("train.optimizer", "one of adam_atan2, adamw, muon"),
         ("train.log.tensorboard", "true or false"),
         ("train.compile", "true or false or auto"),
         ("cluster.env", "map of text to text"),
