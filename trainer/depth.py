@@ -5,6 +5,7 @@ A depth is a pair: `H_cycles` and `L_cycles`. It is a function of seed and updat
 
 from trainer import flops
 from trainer.data.store import Metadata
+from trainer.data.window import slots_of
 from trainer.generators import mixed
 from trainer.models import TrainableModel
 from trmkit.spec.model import RecursiveCore
@@ -35,11 +36,17 @@ def depth_at(run: RunFile, update: int, total: int) -> Depth | None:
 
 
 def row_flops(run: RunFile, data: Metadata, depth: Depth | None) -> int:
-    """Return the operations of one supervised training step of one row at some depth."""
+    """Return the operations of one supervised training step of one row at some depth; in windows, of the mean row."""
     cfg = run.model
     if depth is not None:
         cfg = cfg.model_copy(update=dict(zip(("H_cycles", "L_cycles"), depth, strict=True)))
-    return flops.of_a_row(cfg, data.seq_len, data.vocab_size, data.num_puzzle_identifiers, run.train.recursion)
+    known = data.vocab_size, data.num_puzzle_identifiers, run.train.recursion
+    if not data.windows:
+        return flops.of_a_row(cfg, data.seq_len, *known)
+    shares = slots_of(data.windows, run.train.batch_size)
+    return sum(count * flops.of_a_row(cfg, side * side, *known) for side, count in shares.items()) // sum(
+        shares.values()
+    )
 
 
 def mean_row_flops(run: RunFile, data: Metadata, total: int) -> float:

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from trainer.data.expect import expected
 from trainer.data.store import Metadata
-from trainer.depth import mean_row_flops, pursue
+from trainer.depth import mean_row_flops, pursue, row_flops
 from trainer.flops import PEAK_TFLOPS, operations
 from trainer.metrics import read_lines
 from trainer.models import TrainableModel
@@ -86,8 +86,10 @@ def costs(run: RunFile, data: Metadata) -> dict[str, Any]:
     processes = max(1, run.cluster.nodes * max(1, run.cluster.gpus_per_node))
     traced, parameters = _trace(model), _parameters(model)
     updates = total_steps(run, data)
-    row_flops = mean_row_flops(run, data, updates) if run.train.recursion else traced["flops"]
-    per_update = row_flops * run.train.batch_size * model.calls_per_update
+    if data.windows:
+        traced["flops"] = row_flops(run, data, None)
+    mean = mean_row_flops(run, data, updates) if run.train.recursion else traced["flops"]
+    per_update = mean * run.train.batch_size * model.calls_per_update
     memory = _memory(run, parameters, traced, max(1, run.train.batch_size // processes))
     checkpoint = 4 * (parameters["total"] + parameters["trainable"] * (3 if run.train.ema else 2))
     return {

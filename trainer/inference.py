@@ -88,11 +88,17 @@ class Solver:
         """Return a solver with `which` checkpoint, `last` or `best`, of a run directory, or a checkpoint's folder.
 
         `device` is `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`. Every byte is verified before it is parsed.
-        CheckpointError: there is none, or it cannot be used. SpecError: there is no such device.
+        CheckpointError: there is none, or it cannot be used. SpecError: there is no such device, or the model learned
+        in windows.
         """
         place = device_of(device)
         known = find_known(Path(path), which)
         data = known.metadata
+        if data.windows:
+            raise SpecError(
+                "data.window: this model learned in windows, and which one a task had is in its data set alone",
+                next="score it with trmctl evaluate, or train with data.window: full",
+            )
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then replaced
             model = build_model(known.run.model, data.vocab_size, data.seq_len, data.num_puzzle_identifiers)
         model = model.to(place)

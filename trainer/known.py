@@ -97,7 +97,8 @@ def read_notes(directory: RunDirectory) -> tuple[Grid, Metadata, list[str]]:
     try:
         content: Any = json.loads(directory.data_manifest.read_bytes())
         dataset = content["dataset"]
-        metadata = Metadata(**{**dataset, "sets": tuple(dataset["sets"])})
+        windows = tuple((int(side), int(rows)) for side, rows in dataset.get("windows", ()))
+        metadata = Metadata(**{**dataset, "sets": tuple(dataset["sets"]), "windows": windows})
         grid = Grid(**content["grid"])
         names = ["<blank>"] if metadata.num_puzzle_identifiers == 1 else read_identifiers(directory.root)
     except (OSError, ValueError, TypeError, KeyError, DataError) as error:

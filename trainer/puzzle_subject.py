@@ -8,6 +8,7 @@ from trainer import evaluate as evaluation
 from trainer.data.manifest import grid_of
 from trainer.data.store import read_identifiers, read_split
 from trainer.data.stream import Stream, fits_on_device
+from trainer.data.windowed import Windowed
 from trainer.dist import StopSignal, World
 from trainer.examples import Watched
 from trainer.features.text import reader_known, reader_of, with_text
@@ -28,9 +29,11 @@ class Puzzles:
         self.train, self.test = splits["train"], splits["test"]
         self.metadata, self.reader = self.train.metadata, reader_of(self.train)
 
-    def feed(self, run: RunFile, world: World) -> Stream:
+    def feed(self, run: RunFile, world: World) -> Stream | Windowed:
         """Return the stream of training rows."""
         on_device = fits_on_device(self.train, world.device, run.train.data_on_device)
+        if self.metadata.windows:
+            return Windowed(self.train, run, world, on_device=on_device)
         return Stream(self.train, run.seed, run.train.batch_size, world, on_device=on_device)
 
     def examine(self, state: Learner, directory: RunDirectory, stop: StopSignal) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from trainer.agency import HEART
+from trainer.data.cutting import cut, on_canvas
 from trainer.data.stream import Rows
 from trainer.dist import World
 from trainer.evaluators import Taker
@@ -72,16 +73,31 @@ def solve(
     """
     mine = wanted[world.rank :: world.size]
     record = _Record(mine, plan, set(show.tolist()), evaluator)
-    work = _Work(model, rows, mine, plan, world.device)
+    works = [_Work(model, rows, mine, plan, world.device, *some) for some in _by_window(rows, mine)]
     with torch.no_grad(), _working(model, plan.steps):
-        while world.largest(int(work.left())):
+        while world.largest(int(any(work.left() for work in works))):
             check()
-            if work.left():
+            work = next((work for work in works if work.left()), None)
+            if work is not None:
                 record.add(work.step())
             HEART.beat()
     HEART.rest()  # what is made of the answers takes as long as it takes
-    parts = world.gather_objects(replace(record.solved(), losses=work.losses()))
+    parts = world.gather_objects(replace(record.solved(), losses=_added([work.losses() for work in works])))
     return _interleave(parts, len(wanted))
+
+
+def _by_window(rows: Rows, wanted: Indices) -> list[tuple[Indices, int | None]]:
+    """Return places in `wanted` [n] whose rows have one shape, and the side of their window; None: all is seen."""
+    windows = rows.windows(wanted)
+    if windows is None:
+        return [(np.arange(len(wanted)), None)]
+    return [(np.flatnonzero(windows == side), int(side)) for side in np.unique(windows)]
+
+
+def _added(losses: list[Losses]) -> Losses:
+    """Add up sums of losses and the steps that they are of."""
+    names = {name for sums, _ in losses for name in sums}
+    return {name: sum(sums.get(name, 0.0) for sums, _ in losses) for name in names}, sum(steps for _, steps in losses)
 
 
 @dataclass(frozen=True)
@@ -103,9 +119,14 @@ class _Worked:
 class _Work:
     """The pieces being worked on. When some leave, the rest close ranks and new ones join behind them."""
 
-    def __init__(self, model: TrainableModel, rows: Rows, wanted: Indices, plan: Plan, device: torch.device) -> None:
-        self._model, self._rows, self._plan, self._device = model, rows, plan, device
+    def __init__(
+        self, model: TrainableModel, rows: Rows, wanted: Indices, plan: Plan, device: torch.device,
+        places: Indices, side: int | None,
+    ) -> None:  # fmt: skip
+        """Begin with the rows at `places` of `wanted`; with a `side`, in windows of their canvases."""
+        self._model, self._rows, self._plan, self._device, self._side = model, rows, plan, device, side
         self._wanted = np.repeat(wanted, plan.rollouts)
+        self._queue = (places[:, None] * plan.rollouts + np.arange(plan.rollouts)).ravel()
         self._next = 0
         self._pieces = np.empty(0, np.int64)
         self._ages = np.empty(0, np.int64)
@@ -121,7 +142,7 @@ class _Work:
 
     def left(self) -> bool:
         """Whether there is anything still to do."""
-        return self._next < len(self._wanted) or len(self._pieces) > 0
+        return self._next < len(self._queue) or len(self._pieces) > 0
 
     def step(self) -> _Worked:
         """Work one step."""
@@ -130,13 +151,17 @@ class _Work:
         step = self._model(self._noisy(), self._batch)
         self._add_losses(step)
         self._ages = self._ages + 1
-        numbers = _numbers(step, self._batch["labels"])
+        preds, asked = step.outputs["preds"], self._batch["labels"]
+        if self._side is not None:
+            asked = self._batch["asked"]
+            preds = on_canvas(preds, self._batch["positions"], asked)
+        numbers = _numbers(step, preds, asked)
         leaving = self._ages >= self._plan.steps
         if self._plan.early_exit is not None:
-            leaving |= (numbers[2] > self._plan.early_exit) & self._is_settled(step.outputs["preds"])
+            leaving |= (numbers[2] > self._plan.early_exit) & self._is_settled(preds)
         if step.carry is None:
             leaving[:] = True
-        worked = _Worked(self._pieces, self._ages, numbers, step.outputs["preds"], leaving)
+        worked = _Worked(self._pieces, self._ages, numbers, preds, leaving)
         self._carry = step.carry
         self._keep(~leaving)
         return worked
@@ -171,14 +196,16 @@ class _Work:
         return with_noise(self._carry, self._model.latent_names, plan.noise, draws)
 
     def _fill(self) -> None:
-        room = min(self._plan.batch_size - len(self._pieces), len(self._wanted) - self._next)
+        room = min(self._plan.batch_size - len(self._pieces), len(self._queue) - self._next)
         if room <= 0:
             return
-        new = np.arange(self._next, self._next + room)
+        new = self._queue[self._next : self._next + room]
         self._next += room
         batch = self._rows.get(torch.from_numpy(self._wanted[new]).to(self._device))
         if self._plan.blank_identifier is not None:
             batch["puzzle_identifiers"] = torch.full_like(batch["puzzle_identifiers"], self._plan.blank_identifier)
+        if self._side is not None:  # the answer is compared on the canvas: what does not fit the window is wrong
+            batch = cut(batch, self._side) | {"asked": batch["labels"]}
         carry = self._model.begin(batch)
         self._batch = _join(self._batch, batch)
         self._carry = None if carry is None else _join(self._carry, carry)
@@ -285,10 +312,10 @@ def _working(model: TrainableModel, steps: int) -> Iterator[None]:
         model.train(trained)
 
 
-def _numbers(step: Step, labels: Tensor) -> npt.NDArray[np.float32]:
+def _numbers(step: Step, preds: Tensor, labels: Tensor) -> npt.NDArray[np.float32]:
     """Return exact, accuracy and q_halt of every row, [3, B]; the one place that waits for the device."""
     labelled = labels != IGNORED_LABEL
-    right = ((step.outputs["preds"] == labels) & labelled).sum(-1)
+    right = ((preds == labels) & labelled).sum(-1)
     total = labelled.sum(-1)
     q_halt = step.outputs.get("q_halt", torch.full_like(right, -math.inf, dtype=torch.float32))
     stacked = torch.stack(((right == total).float(), right / total.clamp(min=1), q_halt.float()))

@@ -15,7 +15,8 @@ from torch import Tensor
 from trainer import optim
 from trainer.checkpoint import Checkpoint, Files, understood
 from trainer.clock import Clock
-from trainer.data.feed import Feed
+from trainer.data.cutting import cut
+from trainer.data.feed import Feed, Lane, parts_of
 from trainer.data.store import Metadata
 from trainer.depth import Depth, depth_at, pursue
 from trainer.dist import World, seed_all
@@ -107,15 +108,13 @@ class TrainState:
         self.clock = Clock.of(world.device)
         self.count: Callable[[Depth | None], int] = lambda _: 0
         """Says what operations one supervised step of a row takes at some depth; 0: nobody counts them."""
-        share = run.train.batch_size // world.size
         if run.train.batch_size % (world.size * run.train.accumulate):
             raise SpecError(
                 f"train.batch_size: {run.train.batch_size} cannot be divided over {world.size} processes"
                 f" in {run.train.accumulate} parts",
                 next="choose a batch size that is a multiple of both",
             )
-        size = share // run.train.accumulate
-        self.parts = [slice(at, at + size) for at in range(0, share, size)]
+        self.parts = parts_of(feed.lanes, world.rank, world.size, run.train.accumulate)
         self.optimizer = optim.build(model, run.train)
         tables = [module for module in model.modules() if isinstance(module, SparseEmbedding)]
         self.tables = [SparseSignSGD(table, run.train.puzzle_emb_weight_decay, world) for table in tables]
@@ -168,14 +167,12 @@ class TrainState:
     def _supervise(self, call: int, metrics: dict[str, Tensor]) -> None:
         """Work one supervised step on every part of the batch and add up gradients and metrics."""
         total = self.run.train.batch_size
-        first = self.world.rows(total).start
         with self.clock.phase("data"):
-            batch = self.feed.next(self._free())
+            batches = [lane.source.next(self._free(index)) for index, lane in enumerate(self.feed.lanes)]
         for index, part in enumerate(self.parts):
-            rows = slice(first + part.start, first + part.stop)
             with self.clock.phase("forward"):
-                draws = Draws(self.run.seed, call, rows, total, self.world.device)
-                step = self.model(self.carries[index], _cut(batch, part), draws)
+                draws = Draws(self.run.seed, call, part.numbers, total, self.world.device)
+                step = self.model(self.carries[index], _cut(batches[part.lane], part.rows), draws)
             with self.clock.phase("backward"):
                 (step.loss / total).backward()
             self.carries[index] = step.carry
@@ -183,8 +180,12 @@ class TrainState:
             for name, value in {"loss": whole_loss, **step.metrics}.items():
                 metrics[name] = metrics[name] + value if name in metrics else value
 
-    def _free(self) -> Tensor | None:
-        carries = [carry for carry in self.carries if carry is not None]
+    def _carries_of(self, lane: int) -> list[Carry]:
+        both = zip(self.parts, self.carries, strict=True)
+        return [carry for part, carry in both if part.lane == lane and carry is not None]
+
+    def _free(self, lane: int) -> Tensor | None:
+        carries = self._carries_of(lane)
         return torch.cat([carry["halted"] for carry in carries]) if carries else None
 
     def _reduce_gradients(self) -> list[Tensor]:
@@ -291,21 +292,19 @@ class TrainState:
         return ["dropped the average of the weights: train.ema is 0"] if saved else []
 
     def _joined_carry(self) -> dict[str, Tensor]:
-        carries = [carry for carry in self.carries if carry is not None]
-        return {f"carry/{name}": torch.cat([carry[name] for carry in carries]) for name in (carries or [{}])[0]}
+        joined: dict[str, Tensor] = {}
+        for index, lane in enumerate(self.feed.lanes):
+            carries = self._carries_of(index)
+            names: Carry = (carries or [{}])[0]
+            joined |= {lane.prefix + name: torch.cat([carry[name] for carry in carries]) for name in names}
+        return joined
 
     def _restore_rows(self, checkpoint: Checkpoint, state: dict[str, Any]) -> list[str]:
         dropped = []
         if state["batch_size"] == self.run.train.batch_size:
             rows = [checkpoint.tensors(f"rank{rank}.safetensors") for rank in range(state["processes"])]
-            names = [name.removeprefix("carry/") for name in rows[0] if name.startswith("carry/")]
-            mine = self.world.rows(state["batch_size"])
-            whole = {name: torch.cat([part[f"carry/{name}"] for part in rows]) for name in names}
-            if whole:
-                self._refuse_another_carry(whole)
-                whole = {name: value[mine] for name, value in whole.items()}
-                here = {name: value.to(self.world.device) for name, value in whole.items()}
-                self.carries = [_cut(here, part) for part in self.parts]
+            for index, lane in enumerate(self.feed.lanes):
+                self._take_rows(index, lane, rows)
         else:
             sizes = f"the batch has {self.run.train.batch_size} rows, it had {state['batch_size']}"
             dropped.append(f"dropped the rows being worked on: {sizes}")
@@ -319,10 +318,23 @@ class TrainState:
             )
         return dropped
 
-    def _refuse_another_carry(self, carry: Carry) -> None:
-        """ValueError: a tensor of `carry`, of all rows, is missing, or of another shape or type than the model's."""
-        wanted = self.model.initial_carry(self.model.blank_batch(1, self.world.device)) or {}
-        shapes = {name: (self.run.train.batch_size, *value.shape[1:], value.dtype) for name, value in wanted.items()}
+    def _take_rows(self, index: int, lane: Lane, saved: list[dict[str, Tensor]]) -> None:
+        """Go on with the rows of a lane, out of what every process `saved`."""
+        names = [name.removeprefix(lane.prefix) for name in saved[0] if name.startswith(lane.prefix)]
+        whole = {name: torch.cat([part[lane.prefix + name] for part in saved]) for name in names}
+        if whole:
+            self._refuse_another_carry(whole, lane)
+            mine = self.world.rows(lane.slots)
+            here = {name: value[mine].to(self.world.device) for name, value in whole.items()}
+            for number, part in enumerate(self.parts):
+                if part.lane == index:
+                    self.carries[number] = _cut(here, part.rows)
+
+    def _refuse_another_carry(self, carry: Carry, lane: Lane) -> None:
+        """ValueError: a tensor of `carry`, of all rows of a lane, is missing, or of another shape or type."""
+        blank = self.model.blank_batch(1, self.world.device)
+        wanted = self.model.initial_carry(blank if lane.side is None else cut(blank, lane.side)) or {}
+        shapes = {name: (lane.slots, *value.shape[1:], value.dtype) for name, value in wanted.items()}
         found = {name: (*value.shape, value.dtype) for name, value in carry.items()}
         if shapes != found:
             wrong = sorted(name for name in shapes | found if shapes.get(name) != found.get(name))[0]

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.trainer.models.texts import CELLS, VARIANTS, batch, make
-from trainer.data.feed import Feed
+from trainer.data.feed import Feed, Lane
 from trainer.dist import World, world
 from trainer.generators import draw_apart
 from trainer.models.base import Batch
@@ -36,7 +36,7 @@ class Texts(Feed):
     """The same batches for any number of processes."""
 
     def __init__(self, joined: World) -> None:
-        self._world, self._drawn = joined, 0
+        self._world, self._drawn, self.lanes = joined, 0, [Lane(self, ROWS)]
 
     def next(self, free: Tensor | None) -> Batch:
         self._drawn += 1

@@ -21,6 +21,7 @@ from trainer.data.grid import PAD, UNCHANGED, VOCAB_SIZE
 from trainer.data.kernels import colour_keys, place_pairs, variant_keys
 from trainer.data.manifest import Built, Grid, Layout, Source
 from trainer.data.store import create_rows, finish_split, write_identifiers
+from trainer.data.window import fitting
 from trmkit.errors import DataError
 from trmkit.spec.data import ArcData
 from trmkit.store.local import sha256
@@ -74,11 +75,12 @@ def write(section: ArcData, files: dict[str, Path], folder: Path) -> Built:
     names: list[str] = []
     for (_, task), found, first_id in zip(tasks, variants, first_ids, strict=False):
         names += [task.name, *variant_names(task.name, found.turns[1:], found.colours[1:])]
+        window = window_of(section, task, held_out=task.name in held_out)
         if task.name in held_out:
-            train.add(task.name, task.train, found, int(first_id))
-            test.add(task.name, task.test, found, int(first_id))
+            train.add(task.name, task.train, found, int(first_id), window)
+            test.add(task.name, task.test, found, int(first_id), window)
         else:
-            train.add(task.name, (*task.train, *task.test), found, int(first_id))
+            train.add(task.name, (*task.train, *task.test), found, int(first_id), window)
     train.write(folder, "train", shifted=section.translate)
     test.write(folder, "test", shifted=False)
     write_identifiers(folder, names)
@@ -94,6 +96,12 @@ def write(section: ArcData, files: dict[str, Path], folder: Path) -> Built:
         inputs={name: sha256(path) for name, path in files.items() if path.is_file()},
         left_out=left_out,
     )
+
+
+def window_of(section: ArcData, task: ArcTask, *, held_out: bool) -> int:
+    """Return the side of the window in which the rows of `task` are worked on, as they are or turned."""
+    trained, asked = (task.train, task.test) if held_out else ((*task.train, *task.test), ())
+    return fitting(trained, asked, section.canvas, section.layout)
 
 
 def choose_tasks(section: ArcData) -> tuple[list[tuple[str, ArcTask]], dict[str, str]]:
@@ -184,10 +192,12 @@ class _Plan:
         self.section = section
         self.identifiers = identifiers
         self.tasks: list[tuple[str, FlatPairs, Variants, int]] = []
+        self.windows: list[int] = []
 
-    def add(self, name: str, pairs: Sequence[Pair], variants: Variants, first_id: int) -> None:
+    def add(self, name: str, pairs: Sequence[Pair], variants: Variants, first_id: int, window: int) -> None:
         """Add a group: `pairs` in each of `variants`, whose identifiers count up from `first_id`."""
         self.tasks.append((name, FlatPairs.of(pairs), variants, first_id))
+        self.windows.append(window)
 
     def counts(self, split: str) -> dict[str, int]:
         """Return the number of groups, puzzles and rows for the manifest."""
@@ -220,6 +230,7 @@ class _Plan:
             puzzle_identifiers=np.concatenate([first + np.arange(len(v)) for _, _, v, first in self.tasks]),
             puzzle_indices=_offsets(np.repeat([_pairs_in(p) for _, p, _, _ in self.tasks], sizes)),
             group_indices=_offsets(sizes),
+            windows=self.windows if self.section.window == "fitted" else None,
         )
 
 

@@ -1,10 +1,11 @@
 """How large a data set is, or will be: read when it is built, foretold from its section when it is not."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from trainer.data import place_of
-from trainer.data.arc import choose_tasks, ignored
+from trainer.data.arc import choose_tasks, ignored, window_of
 from trainer.data.curriculum import first_phase, foretold
 from trainer.data.grid import VOCAB_SIZE
 from trainer.data.manifest import read_manifest
@@ -79,7 +80,13 @@ def _foretell_arc(section: ArcData) -> tuple[Metadata, int]:
     rows = sum(pairs) * copies
     mean = rows / max(1, len(tasks) * copies)
     metadata = _metadata(VOCAB_SIZE, section.canvas**2, len(tasks) * copies + 1, len(tasks), mean, len(tasks) * copies)
-    return replace(metadata, ignore_label_id=ignored(section.layout)), rows
+    metadata = replace(metadata, ignore_label_id=ignored(section.layout))
+    if section.window == "full":
+        return metadata, rows
+    found: Counter[int] = Counter()
+    for out, (_, task), count in zip(held_out, tasks, pairs, strict=True):
+        found[window_of(section, task, held_out=out)] += count
+    return replace(metadata, windows=tuple(sorted(found.items()))), rows
 
 
 def _metadata(vocab: int, cells: int, identifiers: int, groups: int, mean: float, puzzles: int) -> Metadata:

@@ -9,7 +9,7 @@ arrays (`sudoku_virtual`): that is no layout of the reference.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -46,6 +46,8 @@ class Metadata:
     mean_puzzle_examples: float
     total_puzzles: int
     sets: tuple[str, ...]
+    windows: tuple[tuple[int, int], ...] = ()
+    """Sides of the windows that rows are worked on in, rising, each with its rows in an epoch; empty: all is seen."""
 
 
 class Beside(Protocol):
@@ -92,6 +94,8 @@ class Split:
     """What a batch has besides questions, answers and identifiers, by its name there."""
     shuffled: "Shuffled | None" = None
     """What `inputs` and `labels` are made of when they are asked for, where they are not stored."""
+    windows: Int32 | None = None
+    """Side of the window [G] in which the rows of a group are worked on; None: all see the whole canvas."""
 
     def __len__(self) -> int:
         return int(self.inputs.shape[0])
@@ -100,6 +104,13 @@ class Split:
     def row_identifiers(self) -> Int32:
         """Puzzle identifier of every row, int32 [N]."""
         return np.repeat(self.puzzle_identifiers, np.diff(self.puzzle_indices))
+
+    @cached_property
+    def row_windows(self) -> Int32 | None:
+        """Side of the window of every row, int32 [N]."""
+        return (
+            None if self.windows is None else np.repeat(self.windows, np.diff(self.puzzle_indices[self.group_indices]))
+        )
 
     @cached_property
     def group_sizes(self) -> Int32:
@@ -136,8 +147,12 @@ def finish_split(
     puzzle_indices: npt.ArrayLike,
     group_indices: npt.ArrayLike,
     ignore_label_id: int | None = 0,
+    windows: npt.ArrayLike | None = None,
 ) -> Metadata:
-    """Write the index arrays and `dataset.json` beside the rows that `create_rows` made; return the metadata."""
+    """Write the index arrays and `dataset.json` beside the rows that `create_rows` made; return the metadata.
+
+    `windows` [G] are sides, where rows are not worked on whole.
+    """
     indices = {
         "puzzle_identifiers": np.asarray(puzzle_identifiers),
         "puzzle_indices": np.asarray(puzzle_indices),
@@ -158,10 +173,22 @@ def finish_split(
         total_puzzles=puzzles,
         sets=(SET,),
     )
+    if windows is not None:
+        indices["windows"] = np.asarray(windows)
+        metadata = replace(metadata, windows=_rows_by_window(**indices))
     for name, array in indices.items():
         np.save(folder / split / f"{SET}__{name}.npy", array.astype(np.int32))
-    (folder / split / "dataset.json").write_text(json.dumps(asdict(metadata)))
+    said = {name: value for name, value in asdict(metadata).items() if name != "windows" or value}
+    (folder / split / "dataset.json").write_text(json.dumps(said))
     return metadata
+
+
+def _rows_by_window(
+    puzzle_indices: Tokens, group_indices: Tokens, windows: Tokens, **_: Tokens
+) -> tuple[tuple[int, int], ...]:
+    """Return the sides, each with its rows in an epoch, which takes one puzzle of every group."""
+    rows = np.diff(puzzle_indices[group_indices]) / np.diff(group_indices)
+    return tuple((int(side), max(1, round(rows[windows == side].sum()))) for side in np.unique(windows))
 
 
 def finish_single_rows(
@@ -236,9 +263,11 @@ def read_split(folder: Path, split: str) -> Split:
         puzzle_identifiers=_read_indices(path, "puzzle_identifiers"),
         puzzle_indices=_read_indices(path, "puzzle_indices"),
         group_indices=_read_indices(path, "group_indices"),
+        windows=_read_indices(path, "windows") if metadata.windows else None,
     )
     _check_shapes(path, found)
     _check_indices(path, found)
+    _check_windows(path, found)
     step = max(1, len(found) // CHECKED_ROWS)
     for name in ("inputs", "labels"):
         check_values(path / f"{SET}__{name}.npy", getattr(found, name)[::step], metadata.vocab_size)
@@ -269,7 +298,7 @@ def sync(folder: Path) -> None:
 
 def _read_metadata(path: Path) -> Metadata:
     found = read_json(path)
-    names = [one.name for one in fields(Metadata)]
+    names = [one.name for one in fields(Metadata) if one.name != "windows"]
     if not isinstance(found, dict) or set(names) - set(found):
         _broken(path, f"does not hold {', '.join(names)}")
     counts = [found[name] for name in names if name not in ("ignore_label_id", "mean_puzzle_examples", "sets")]
@@ -277,7 +306,13 @@ def _read_metadata(path: Path) -> Metadata:
         _broken(path, f"holds a count that is not a whole number, or sets other than [{SET!r}]")
     if type(found["ignore_label_id"]) not in (int, type(None)):
         _broken(path, "holds an ignore_label_id that is neither a whole number nor null")
-    return Metadata(**{name: found[name] for name in names if name != "sets"}, sets=(SET,))
+    windows = found.get("windows", [])
+    if not all(
+        isinstance(one, list) and len(one) == 2 and all(type(n) is int and n > 0 for n in one) for one in windows
+    ):
+        _broken(path, "holds windows that are not pairs of a side and a number of rows")
+    kept = {name: found[name] for name in names if name != "sets"}
+    return Metadata(**kept, sets=(SET,), windows=tuple((side, rows) for side, rows in windows))
 
 
 def _read_shuffled(path: Path, metadata: Metadata) -> "Shuffled | None":
@@ -336,6 +371,16 @@ def _check_indices(path: Path, split: Split) -> None:
         _broken(path / f"{SET}__puzzle_indices.npy", f"has {len(split.puzzle_indices)} entries, not {puzzles + 1}")
     if int(split.puzzle_identifiers.max()) >= split.metadata.num_puzzle_identifiers:
         _broken(path / f"{SET}__puzzle_identifiers.npy", "holds an identifier that dataset.json does not count")
+
+
+def _check_windows(path: Path, split: Split) -> None:
+    if split.windows is None:
+        return
+    said = [side for side, _ in split.metadata.windows]
+    if len(split.windows) != len(split.group_indices) - 1 or np.unique(split.windows).tolist() != said:
+        _broken(path / f"{SET}__windows.npy", f"does not give every group one of the sides {said} of dataset.json")
+    if said[-1] ** 2 > split.metadata.seq_len:
+        _broken(path / f"{SET}__windows.npy", "holds a side larger than the canvas")
 
 
 def _broken(path: Path, what: str) -> NoReturn:

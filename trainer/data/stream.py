@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from trainer.data.cutting import cut
+from trainer.data.feed import Lane
 from trainer.data.resident import resident
 from trainer.data.sampler import epoch_rows
 from trainer.data.store import Int32, Split, Tokens
@@ -25,10 +27,17 @@ _LOOK_AHEAD = 64
 class Stream:
     """An endless, seeded stream of training rows."""
 
-    def __init__(self, split: Split, seed: int, slots: int, world: World, *, on_device: bool) -> None:
-        """Serve `slots` slots over all processes; `on_device` keeps the arrays in device memory."""
-        self._split, self._seed, self._slots, self._world = split, seed, slots, world
-        self._rows = Rows(split, world.device, on_device=on_device)
+    def __init__(
+        self, split: Split, seed: int, slots: int, world: World,
+        *, on_device: bool = False, rows: "Rows | None" = None, side: int | None = None,
+    ) -> None:  # fmt: skip
+        """Serve `slots` slots over all processes; `on_device` keeps the arrays in device memory.
+
+        With a `side` only with rows that are worked on in such a window. `rows` are those of the split, if open.
+        """
+        self._split, self._seed, self._slots, self._world, self._side = split, seed, slots, world, side
+        self._rows = Rows(split, world.device, on_device=on_device) if rows is None else rows
+        self.lanes = [Lane(self, slots, side)]
         self._epoch = 0
         self._lengths: list[int] = []
         self._order = torch.zeros(1, dtype=torch.int64, device=world.device)  # row 0, for slots before the first row
@@ -45,7 +54,8 @@ class Stream:
         if halted is None:
             halted = torch.ones(mine.stop - mine.start, dtype=torch.bool, device=self._world.device)
         taken = self._take(self._world.gather_rows(halted))
-        return self._rows.get(taken[mine])
+        batch = self._rows.get(taken[mine])
+        return batch if self._side is None else cut(batch, self._side)
 
     def numbers(self) -> dict[str, float]:
         """Return nothing: a place in the stream says nothing to people."""
@@ -68,7 +78,7 @@ class Stream:
         epoch, offset = state["epoch"], state["offset"]
         if type(epoch) is not int or type(offset) is not int or not (0 <= epoch < 1 << 40 and offset >= 0):
             raise ValueError(f"the place in the data is {state}")
-        if offset > len(epoch_rows(self._split, self._seed, epoch)):
+        if offset > len(self._epoch_rows(epoch)):
             raise ValueError(f"the place in the data is {state}, beyond its epoch")
         self._epoch, self._lengths, self._order = state["epoch"], [], self._order[:1]
         self._position = torch.tensor(state["offset"], device=self._world.device)
@@ -82,6 +92,11 @@ class Stream:
         self._drawn += self._slots
         return self._order.index_select(0, after)
 
+    def _epoch_rows(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Return the rows of an epoch that are for this stream, in their order."""
+        rows, windows = epoch_rows(self._split, self._seed, epoch), self._split.row_windows
+        return rows if self._side is None or windows is None else rows[windows[rows] == self._side]
+
     def _extend(self) -> None:
         """Forget finished epochs and draw new ones until the look-ahead is full."""
         position, order = int(self._position), self._order[1:].cpu().numpy()
@@ -91,7 +106,7 @@ class Stream:
             self._epoch += 1
         parts, held = [order], len(order)
         while held < position + _LOOK_AHEAD * self._slots:
-            parts.append(epoch_rows(self._split, self._seed, self._epoch + len(self._lengths)))
+            parts.append(self._epoch_rows(self._epoch + len(self._lengths)))
             self._lengths.append(len(parts[-1]))
             held += len(parts[-1])
         self._order = torch.from_numpy(np.concatenate([[0], *parts])).to(self._world.device)
@@ -107,6 +122,10 @@ class Rows:
         self._identifiers = torch.from_numpy(split.row_identifiers).to(device)
         compiled = split.shuffled is not None and device.type == "cpu"  # the boards are in its memory in any case
         self._resident = resident(split, device) if on_device and not compiled else None
+
+    def windows(self, rows: npt.NDArray[np.int64]) -> Int32 | None:
+        """Return the side of the window of each of `rows` [n]; None: all are worked on whole."""
+        return None if self._split.row_windows is None else self._split.row_windows[rows]
 
     def get(self, rows: Tensor) -> Batch:
         """Return the batch of `rows` (int64 [B], on the device)."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.data.feed import Lane
 from trainer.data.language import IGNORED
 from trainer.data.mixture import parts, upper_difficulty
 from trainer.data.packing import Rows
@@ -39,6 +40,7 @@ class TextFeed:
         self._folder, self._section, self._seed, self._slots, self._world = folder, section, seed, slots, world
         self._count = workers
         self._maker = RowMaker(folder, section, seed)
+        self.lanes = [Lane(self, slots)]
         mine = world.rows(slots)
         self._share = mine.stop - mine.start
         updates = max(1, ENOUGH // (self._share * section.seq_len))

@@ -28,8 +28,8 @@ class Inner(Protocol):
     last_only: bool
     """Whether a gradient is taken of the last updates alone."""
 
-    def initial_states(self, rows: int) -> States:
-        """Return the states a new row starts from, each [B, T, D]."""
+    def initial_states(self, rows: int, cells: int | None = None) -> States:
+        """Return the states a new row starts from, each [B, T, D], with so many `cells` if not all."""
 
 
 class ActModel(nn.Module):
@@ -80,14 +80,18 @@ class ActModel(nn.Module):
 
     def initial_carry(self, batch: Batch) -> Carry:
         """Return a carry in which every row is halted, so that the first step takes all of `batch`."""
-        rows, device = batch["inputs"].shape[0], batch["inputs"].device
+        (rows, cells), device = batch["inputs"].shape, batch["inputs"].device
         carry = {
             name: state.clone()
-            for name, state in zip(self.inner.state_names, self.inner.initial_states(rows), strict=True)
+            for name, state in zip(self.inner.state_names, self.inner.initial_states(rows, cells), strict=True)
         }
         carry["steps"] = torch.zeros(rows, dtype=torch.int32, device=device)
         carry["halted"] = torch.ones(rows, dtype=torch.bool, device=device)
-        return carry | {name: torch.zeros_like(batch[name]) for name in self.data}
+        return carry | {name: torch.zeros_like(batch[name]) for name in self._kept(batch)}
+
+    def _kept(self, batch: Batch) -> tuple[str, ...]:
+        """Return what a row keeps while it is worked on; of a window of its canvas that is where its cells are, too."""
+        return (*self.data, "positions") if "positions" in batch else self.data
 
     def begin(self, batch: Batch) -> Carry:
         """Return a carry in which every row of `batch` is about to take its first step."""
@@ -114,13 +118,14 @@ class ActModel(nn.Module):
             if not self.cfg.no_ACT_continue:
                 target = self._value_of_going_on(states, carry, last)
         new = dict(zip(self.inner.state_names, states, strict=True)) | {"steps": steps, "halted": halted}
-        new |= {name: carry[name] for name in self.data}
+        new |= {name: carry[name] for name in self._kept(carry)}
         return self._score(logits, q, target, new)
 
     def _refill(self, carry: Carry, batch: Batch) -> Carry:
         halted = carry["halted"]
-        fresh = dict(zip(self.inner.state_names, self.inner.initial_states(len(halted)), strict=True))
-        fresh |= {"steps": torch.zeros_like(carry["steps"])} | {name: batch[name] for name in self.data}
+        start = self.inner.initial_states(*batch["inputs"].shape)
+        fresh = dict(zip(self.inner.state_names, start, strict=True))
+        fresh |= {"steps": torch.zeros_like(carry["steps"])} | {name: batch[name] for name in self._kept(batch)}
         return {name: torch.where(_rows(halted, new), new, carry[name]) for name, new in fresh.items()}
 
     @torch.no_grad()

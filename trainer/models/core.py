@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.models.base import SparseEmbedding
-from trainer.models.layers import Embedding, Linear, RotaryPositions, truncated_normal
+from trainer.models.layers import Embedding, Linear, Positions, RotaryPositions, truncated_normal
 from trainer.models.recursion import Block, Level, States, recur
 from trmkit.spec.model import RecursiveCore
 
@@ -63,9 +63,13 @@ class RecursiveNetwork(nn.Module):
         for name in state_names:
             self.register_buffer(f"{name[-1]}_init", truncated_normal(width, std=1, dtype=self.dtype))
 
-    def initial_states(self, rows: int) -> States:
-        """Return the states a new row starts from, each [B, T, D], as views of the fixed initial vectors."""
-        shape = (rows, self.tokens, self.cfg.hidden_size)
+    def initial_states(self, rows: int, cells: int | None = None) -> States:
+        """Return the states a new row starts from, each [B, T, D], as views of the fixed initial vectors.
+
+        `cells` are those that are worked on, if not all.
+        """
+        tokens = self.tokens if cells is None else self.prefix + cells
+        shape = (rows, tokens, self.cfg.hidden_size)
         return tuple(getattr(self, f"{name[-1]}_init").expand(shape) for name in self.state_names)
 
     def puzzle_prefix(self, identifiers: Tensor) -> Tensor | None:
@@ -76,17 +80,28 @@ class RecursiveNetwork(nn.Module):
         length, width = self.cfg.puzzle_emb_len, self.cfg.hidden_size
         return F.pad(vectors, (0, length * width - vectors.shape[-1])).view(-1, length, width)
 
-    def injected(self, x: Tensor) -> Tensor:
+    def places(self, positions: Tensor | None) -> Tensor | None:
+        """Return the places [B, T] of all tokens, of rows with cells at `positions` [B, L]; None: one after another."""
+        if positions is None:
+            return None
+        prefix = torch.arange(self.prefix, device=positions.device, dtype=positions.dtype)
+        return torch.cat((prefix.expand(len(positions), -1), self.prefix + positions), dim=1)
+
+    def injected(self, x: Tensor, places: Tensor | None = None) -> Tensor:
         """Return embedded tokens [B, T, D] as they are injected: with learned positions if any, at unit scale."""
         if self.cfg.pos_encodings == "learned":
-            x = math.sqrt(0.5) * (x + self.embed_pos.embedding_weight.to(self.dtype))
+            table = self.embed_pos.embedding_weight.to(self.dtype)
+            x = math.sqrt(0.5) * (x + (table if places is None else F.embedding(places, table)))
         return math.sqrt(self.cfg.hidden_size) * x
 
-    def think(self, states: States, x: Tensor) -> tuple[States, Tensor, Tensor | None]:
+    def think(self, states: States, x: Tensor, places: Tensor | None = None) -> tuple[States, Tensor, Tensor | None]:
         """Return the new states (detached), logits [B, L, V], and q values float32 [B, 2] (halt, continue) or None."""
+        positions: Positions | None = self.rotary_emb
+        if self.rotary_emb is not None and places is not None:
+            positions = self.rotary_emb.at(places)
         H_cycles, L_cycles = self.depth if self.training else (self.cfg.H_cycles, self.cfg.L_cycles)
         states = recur(
-            lambda state, injected: self.L_level(state, injected, self.rotary_emb),
+            lambda state, injected: self.L_level(state, injected, positions),
             states, x, H_cycles, L_cycles, last_only=self.last_only,
         )  # fmt: skip
         answer = states[0]

@@ -46,10 +46,14 @@ class TextAttention(nn.Module):
         self.text_proj = Linear(text_width, width)
         self.q_proj, self.kv_proj, self.o_proj = Linear(width, width), Linear(width, 2 * width), Linear(width, width)
 
-    def forward(self, x: Tensor, text: Tensor, seen: Tensor) -> Tensor:
-        """Return [B, T, D] for tokens `x` [B, T, D], vectors `text` [B, S, F], of which `seen` [B, S] are there."""
+    def forward(self, x: Tensor, text: Tensor, seen: Tensor, places: Tensor | None = None) -> Tensor:
+        """Return [B, T, D] for tokens `x` [B, T, D], vectors `text` [B, S, F], of which `seen` [B, S] are there.
+
+        `places` [B, T] are those of the tokens, if they are not one after another.
+        """
         rows, _, width = x.shape
-        asked = rms_norm(x, self.eps) + self.places.embedding_weight.to(x.dtype)
+        table = self.places.embedding_weight.to(x.dtype)
+        asked = rms_norm(x, self.eps) + (table if places is None else F.embedding(places, table))
         keys, values = self.kv_proj(rms_norm(self.text_proj(text), self.eps)).chunk(2, dim=-1)
         q, k, v = (part.view(rows, -1, self.heads, width // self.heads).transpose(1, 2)
                    for part in (self.q_proj(asked), keys, values))  # fmt: skip
@@ -80,7 +84,7 @@ class HybridTRM_Inner(RecursiveNetwork):  # noqa: N801 - the name its first desc
         )
         self.add_level(("z_H", "z_L"))
 
-    def embed(self, row: Batch) -> Tensor:
+    def embed(self, row: Batch, places: Tensor | None = None) -> Tensor:
         """Return what is injected at every step, [B, T, D]: vectors of puzzle and text in front, then the cells."""
         x: Tensor = self.grid_embed(row["inputs"], self.dtype)
         front = [self.puzzle_prefix(row["puzzle_identifiers"])]
@@ -92,8 +96,8 @@ class HybridTRM_Inner(RecursiveNetwork):  # noqa: N801 - the name its first desc
         if self.z_projection is not None:
             added = added + (self.z_projection(vector) * x.shape[-1] ** -0.5)[:, None]
         if self.text_xattn is not None:
-            added = added + self.text_xattn(x, text, seen)
-        return self.injected(added)
+            added = added + self.text_xattn(x, text, seen, places)
+        return self.injected(added, places)
 
     def read(self, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return `text` [B, S, F] at unit scale, which of its vectors are there [B, S], and one for all [B, F]."""
@@ -105,7 +109,8 @@ class HybridTRM_Inner(RecursiveNetwork):  # noqa: N801 - the name its first desc
 
     def forward(self, states: States, row: Batch) -> tuple[States, Tensor, Tensor | None]:
         """Return the new states (detached), logits [B, L, V], and q values float32 [B, 2], None without a q-head."""
-        return self.think(states, self.embed(row))
+        places = self.places(row.get("positions"))
+        return self.think(states, self.embed(row, places), places)
 
 
 class HybridTRMModel(ActModel):

@@ -5,7 +5,7 @@ Formulas: "Less is More", arXiv 2510.04871, and its public reference implementat
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -105,9 +105,32 @@ class RotaryPositions(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Rotate `x` [B, T, h, d] in float32 and return it in its own type."""
         half = x.shape[-1] // 2
-        cos, sin = self.cos[:, None, :half], self.sin[:, None, :half]
-        low, high = torch.split(x.float(), half, dim=-1)
-        return torch.cat((low * cos - high * sin, high * cos + low * sin), dim=-1).to(x.dtype)
+        return rotated(x, self.cos[:, None, :half], self.sin[:, None, :half])
+
+    def at(self, places: Tensor) -> "Rotation":
+        """Return what rotates tokens that are at `places` [B, T], instead of one after the other."""
+        half = self.cos.shape[-1] // 2
+        return Rotation(self.cos[places, None, :half], self.sin[places, None, :half])
+
+
+class Rotation(NamedTuple):
+    """Cosines and sines of rows whose tokens are at places of their own, float32 [B, T, 1, d / 2]."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Rotate `x` [B, T, h, d] in float32 and return it in its own type."""
+        return rotated(x, self.cos, self.sin)
+
+
+Positions = RotaryPositions | Rotation
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the halves of `x` [B, T, h, d] by angles [T or B x T, 1, d / 2]; float32 inside."""
+    low, high = torch.split(x.float(), x.shape[-1] // 2, dim=-1)
+    return torch.cat((low * cos - high * sin, high * cos + low * sin), dim=-1).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -119,7 +142,7 @@ class Attention(nn.Module):
         self.qkv_proj = Linear(width, 3 * width)
         self.o_proj = Linear(width, width)
 
-    def forward(self, x: Tensor, positions: RotaryPositions | None) -> Tensor:
+    def forward(self, x: Tensor, positions: Positions | None) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
         rows, tokens, width = x.shape
         heads = self.qkv_proj(x).view(rows, tokens, 3 * self.heads, width // self.heads)

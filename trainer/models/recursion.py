@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from trainer.models.layers import Attention, RotaryPositions, SwiGLU, TokenSwiGLU, rms_norm
+from trainer.models.layers import Attention, Positions, SwiGLU, TokenSwiGLU, rms_norm
 
 States = tuple[Tensor, ...]
 """`(z_H, z_L)`, or `(z_L,)` for the model with one state; each [B, T, D]."""
@@ -33,7 +33,7 @@ class Block(nn.Module):
         self.uses_mlp_t = mlp_t
         self.mlp = SwiGLU(width, expansion)
 
-    def forward(self, x: Tensor, positions: RotaryPositions | None) -> Tensor:
+    def forward(self, x: Tensor, positions: Positions | None) -> Tensor:
         """Map [B, T, D] to [B, T, D]. With `mlp_t` the first norm runs over the tokens, as in the reference."""
         if self.uses_mlp_t:
             x = rms_norm(x + self.mlp_t(x), self.eps, axis=1)
@@ -50,14 +50,14 @@ class Level(nn.Module):
         self.layers = nn.ModuleList(blocks)
         self.recompute = False
 
-    def forward(self, state: Tensor, injected: Tensor | None, positions: RotaryPositions | None) -> Tensor:
+    def forward(self, state: Tensor, injected: Tensor | None, positions: Positions | None) -> Tensor:
         """Map one or two [B, T, D] to one."""
         if self.recompute and torch.is_grad_enabled():
             out: Tensor = checkpoint(self._through, state, injected, positions, use_reentrant=False)
             return out
         return self._through(state, injected, positions)
 
-    def _through(self, state: Tensor, injected: Tensor | None, positions: RotaryPositions | None) -> Tensor:
+    def _through(self, state: Tensor, injected: Tensor | None, positions: Positions | None) -> Tensor:
         x = state if injected is None else state + injected
         for layer in self.layers:
             x = layer(x, positions)

@@ -24,15 +24,21 @@ class TinyRecursiveReasoningModel_ACTV1_Inner(RecursiveNetwork):  # noqa: N801 -
         self.add_heads(vocab, identifiers)
         self.add_level(("z_L",) if cfg.single_z else ("z_H", "z_L"))
 
-    def embed(self, inputs: Tensor, identifiers: Tensor) -> Tensor:
+    def embed(self, inputs: Tensor, identifiers: Tensor, places: Tensor | None = None) -> Tensor:
         """Return what is injected at every step, [B, T, D]: puzzle vector, padded to the prefix, then the cells."""
         x: Tensor = self.embed_tokens(inputs, self.dtype)
         prefix = self.puzzle_prefix(identifiers)
-        return self.injected(x if prefix is None else torch.cat((prefix, x), dim=1))
+        return self.injected(x if prefix is None else torch.cat((prefix, x), dim=1), places)
 
-    def forward(self, states: States, inputs: Tensor, identifiers: Tensor) -> tuple[States, Tensor, Tensor]:
-        """Return the new states (detached), logits [B, L, V], and q values float32 [B, 2] (halt, continue)."""
-        states, logits, q = self.think(states, self.embed(inputs, identifiers))
+    def forward(
+        self, states: States, inputs: Tensor, identifiers: Tensor, positions: Tensor | None = None
+    ) -> tuple[States, Tensor, Tensor]:
+        """Return the new states (detached), logits [B, L, V], and q values float32 [B, 2] (halt, continue).
+
+        `positions` [B, L] are the cells' numbers on the canvas, where `inputs` [B, L] are a window of it.
+        """
+        places = self.places(positions)
+        states, logits, q = self.think(states, self.embed(inputs, identifiers, places), places)
         assert q is not None
         return states, logits, q
 
@@ -49,7 +55,9 @@ class TinyRecursiveReasoningModel_ACTV1(ActModel):  # noqa: N801 - the name user
 
     def think(self, states: States, row: Batch) -> tuple[States, Tensor, Tensor | None]:
         """Return new states (detached), logits [B, L, V], and q values float32 [B, 2]."""
-        thought: tuple[States, Tensor, Tensor] = self.inner(states, row["inputs"], row["puzzle_identifiers"])
+        thought: tuple[States, Tensor, Tensor] = self.inner(
+            states, row["inputs"], row["puzzle_identifiers"], row.get("positions")
+        )
         return thought
 
 

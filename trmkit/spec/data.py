@@ -136,7 +136,7 @@ class MazeGeneratedData(Section):
 class ArcData(Section):
     """ARC-AGI tasks. Demonstration pairs are trained on; the test pairs of the collection in `test` are held out."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"layout", "permute_black"})
+    later: ClassVar[frozenset[str]] = frozenset({"layout", "permute_black", "window"})
 
     source: Literal["arc"]
     """Where the puzzles come from."""
@@ -156,6 +156,10 @@ class ArcData(Section):
     """How a grid's size is shown on its canvas: by a token along its lower and right edge, as TRM has it, with empty
     cells left out of loss and scores; or by one at two corners outside of it, which takes two cells of the canvas, with
     every cell of the canvas counting."""
+
+    window: Literal["full", "fitted"] = "full"
+    """How much of the canvas a model works on: all of it, or of each task the smallest of five squares that holds its
+    inputs and the answers that are trained on. A held-out answer that does not fit is counted as wrong."""
 
     permute_black: bool = False
     """Let variants exchange all ten colours, black too; as a rule it stays, for it means "nothing here"."""
@@ -222,6 +226,8 @@ class MixedData(Section):
                 raise ValueError(
                     f"parts: the rows of a mix are stored, so part {number} cannot have augment: on_the_fly"
                 )
+            if getattr(part, "window", "full") != "full":
+                raise ValueError(f"parts: a mix is worked on whole, so part {number} cannot have window: fitted")
         known = [(number, *_kind(part)) for number, part in enumerate(self.parts, 1)]
         for (first, kind, side), (second, other, size) in combinations(known, 2):
             if kind and other and (kind != other or (side and size and side != size)):

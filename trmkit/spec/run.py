@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from trmkit.spec.base import NonNegativeInt, Section
 from trmkit.spec.cluster import ClusterSection
 from trmkit.spec.curriculum import CurriculumData
-from trmkit.spec.data import DataSection
+from trmkit.spec.data import ArcData, DataSection
 from trmkit.spec.evaluate import EvaluateSection
 from trmkit.spec.features import FeaturesSection
 from trmkit.spec.ladder import LadderModel
@@ -117,6 +117,17 @@ class RunFile(Section):
             raise ValueError(
                 "train.recursion.targets: rows take all their steps, so q_continue has nothing to learn from; use"
                 " model.no_ACT_continue: true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _windows_are_seen(self) -> "RunFile":
+        model, data = self.model, self.data
+        sees = isinstance(model, RecursiveCore) and not model.mlp_t
+        if isinstance(data, ArcData) and data.window == "fitted" and not sees:
+            raise ValueError(
+                f"data.window: {model.title} works on all of a canvas, in which a cell has its place by its number; use"
+                " window: full, or the family trm or hybrid with model.mlp_t: false"
             )
         return self
 
