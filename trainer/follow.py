@@ -161,8 +161,8 @@ def follow(run: RunFile, directory: RunDirectory, world: World, *, wait: Wait = 
         while True:
             found, over = look(watch, world, stop, lambda one: one.next(total), NOTHING)
             if found is not None:
-                refuse_another_reader(run, subject.reader, found)
-                load_for_inference(model, found)
+                if not loaded(model, found, run, subject.reader, world):
+                    continue
                 line = subject.examine(Examinee(run, world, found.step, model), directory, stop)
                 with world.together():
                     if watch is not None:
@@ -180,6 +180,21 @@ def follow(run: RunFile, directory: RunDirectory, world: World, *, wait: Wait = 
     with world.together():
         if watch is not None:
             watch.finish(total)
+
+
+def loaded(model: TrainableModel, found: Checkpoint, run: RunFile, reader: str, world: World) -> bool:
+    """Load the averaged weights of `found` on every process; say and return that it went while they were read."""
+    gone = False
+    try:
+        refuse_another_reader(run, reader, found)
+        load_for_inference(model, found)
+    except FileNotFoundError:  # training keeps only the newest of those that wait
+        gone = True
+    if world.largest(int(gone)):
+        if world.first:
+            say(f"step {found.step}: not scored, training has deleted it")
+        return False
+    return True
 
 
 def await_training(run: RunFile, directory: RunDirectory, world: World, *, wait: Wait = time.sleep) -> None:

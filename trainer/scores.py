@@ -5,6 +5,7 @@ from collections.abc import Collection
 from typing import Any
 
 from trainer.metrics import read_lines, single
+from trainer.progress import say
 from trmkit.spec.run import RunFile
 from trmkit.store import scores
 from trmkit.store.layout import RunDirectory
@@ -36,7 +37,7 @@ class Scores:
         """Return what is new, of updates up to `until`, oldest first; the next call does not return it again."""
         new = sorted(step for step in self.steps() - self.taken if step <= until)
         self.taken.update(new)
-        return [(step, self._found(step)) for step in new]
+        return [(step, found) for step in new if (found := self._found(step)) is not None]
 
     def waiting(self, saved: Collection[int]) -> list[int]:
         """Return those of the `saved` steps that are to be scored yet, oldest first."""
@@ -59,11 +60,20 @@ class Scores:
         scored = self.steps()
         best = None if known is not None and known["step"] in scored else known
         for step in sorted(scored & set(among)):
-            best = self.better(best, step, self._found(step))
+            found = self._found(step)
+            if found is not None:
+                best = self.better(best, step, found)
         return best if best is not None else known
 
-    def _found(self, step: int) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self._directory.scores / f"{step}.json").read_bytes())
+    def _found(self, step: int) -> dict[str, Any] | None:
+        """Return what was found of a checkpoint; None, and say it, where the file holds no such thing."""
+        path = self._directory.scores / f"{step}.json"
+        try:
+            found: dict[str, Any] = json.loads(path.read_bytes())
+            float(found[self._run.evaluate.best_metric])
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            say(f"not used: {path} ({type(error).__name__})")
+            return None
         return found
 
 

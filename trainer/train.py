@@ -165,7 +165,9 @@ class Session:
             line = {"attempt": attempt_number(self.directory), "parameters": weights, "processes": state.world.size}
             self.log.write("run", state.step, line)
         if self.followed is not None and state.world.first:  # scores that an earlier attempt took, and did not save
-            state.best = self.followed.best(state.best, range(state.step + 1))
+            best = state.best = self.followed.best(state.best, range(state.step + 1))
+            if best is not None and (self.directory.checkpoints / f"step_{best['step']:08d}").is_dir():
+                checkpoint.write_best(self.directory.checkpoints, best)  # else the next save would delete it
         self._take_scores()
         self.meter = Meter(state)
         state.clock.start()

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -102,6 +103,7 @@ class Children:
         Return the first exit code that is not 0. When the first ends badly, the other one is asked to leave.
         """
         with subprocess.Popen(beside, stdin=subprocess.DEVNULL, stdout=STDERR, process_group=0) as other:
+            threading.Thread(target=say_if_it_fails, args=(other,), daemon=True).start()
             code = self.run(command, STDERR)
             if code:
                 other.terminate()
@@ -130,6 +132,13 @@ class Children:
         if self.current is not None:
             self.current.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
             os.write(STDERR, b"\nstopping: the trainer saves and leaves; Ctrl-C again stops it at once\n")
+
+
+def say_if_it_fails(other: "subprocess.Popen[bytes]") -> None:
+    """Wait for the child that scores checkpoints, and say at once that nobody does any more if it fails."""
+    code = other.wait()
+    if code not in (0, -signal.SIGTERM, 128 + signal.SIGTERM, 128 + signal.SIGINT):
+        talk(f"{FOLLOW.name} ended with exit code {code}: training goes on, and nobody scores its checkpoints")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Checkpoints are scored by somebody else than who trains, and come to the same scores, log and best checkpoint."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,26 @@ def test_what_is_logged_is_not_logged_again_by_a_run_that_goes_on(small_run: Run
 def test_following_needs_to_know_how_often() -> None:
     with pytest.raises(SpecError, match="mode: job scores a checkpoint every"):
         change(None, "evaluate.mode=job", "evaluate.every_steps=null")
+
+
+def test_the_best_checkpoint_stays_though_its_score_came_after_the_last_save(
+    small_run: RunFile, tmp_path: Path
+) -> None:
+    run = followed(small_run, tmp_path, "evaluate.every_steps=4", "train.checkpoint.keep=1")
+    directory = RunDirectory.of(run)
+    train_alone(change(run, "train.steps=8"))
+    first = RunDirectory.of(change(run, "train.steps=8"))
+    Scores(run, first).leave(4, {"exact_accuracy": 0.5, "accuracy": 0.75})
+    checkpoint.write_best(first.checkpoints, {"step": 8, "metric": "exact_accuracy", "value": 0.1})
+    shutil.copytree(first.root, directory.root, dirs_exist_ok=True)
+    train_alone(run)
+    assert checkpoint.read_best(directory.checkpoints) == {"step": 4, "metric": "exact_accuracy", "value": 0.5}
+
+
+def test_a_score_that_cannot_be_read_stops_nobody(small_run: RunFile, tmp_path: Path) -> None:
+    run = followed(small_run, tmp_path)
+    directory = RunDirectory.of(run)
+    directory.scores.mkdir(parents=True)
+    (directory.scores / "6.json").write_text("{")
+    train_alone(run)
+    assert evaluations(run) == []

@@ -6,6 +6,7 @@ import pytest
 
 from trmkit.errors import SpecError
 from trmkit.spec.load import load, loads
+from trmkit.store.layout import run_id
 
 GOOD = """\
 name: little
@@ -178,3 +179,8 @@ def test_a_missing_file_a_folder_and_wrong_bytes_are_spec_errors(tmp_path: Path)
 def test_a_byte_order_mark_is_fine(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(GOOD, encoding="utf-8-sig")
     assert load(tmp_path / "run.yaml") == loads(GOOD)
+
+
+@pytest.mark.parametrize(("config", "identity"), [("sudoku-4x4", "768f051b"), ("sudoku-extreme-mlp", "4c055784")])
+def test_a_run_keeps_the_id_that_it_had_before_later_keys(config: str, identity: str) -> None:
+    assert run_id(load(Path(__file__).parents[2] / "configs" / f"{config}.yaml")) == identity

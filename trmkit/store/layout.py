@@ -40,7 +40,8 @@ def run_id(run: RunFile) -> str:
 
     How often training saves and logs does not change what is trained, so it does not change the name.
     """
-    training = run.train.model_copy(update={"checkpoint": Checkpoints(), "log": Logging()})
+    compiled = False if run.train.compile == "auto" else run.train.compile  # what was said of it before there was auto
+    training = run.train.model_copy(update={"checkpoint": Checkpoints(), "log": Logging(), "compile": compiled})
     read = [run.features] if run.features is not None else []
     return section_hash(run.model, run.data, training, *read, version=run.seed)[:8]
 
