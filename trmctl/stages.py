@@ -51,19 +51,28 @@ def require_trainer() -> None:
 
 
 def run_stages(
-    run_file: Path, stages: Sequence[Stage], trainer: Trainer, processes: int, again: str, *, followed: bool = False
+    run_file: Path,
+    stages: Sequence[Stage],
+    trainer: Trainer,
+    processes: int,
+    again: str,
+    *,
+    followed: Sequence[str] | None = None,
 ) -> int:
     """Run `stages` in order; `again` is the command that goes on later. Return the exit code. Raises StageError.
 
-    Training that is `followed` has somebody beside it who scores its checkpoints, and who is waited for.
+    Training that is `followed` has somebody beside it who scores its checkpoints, with these options, and who is waited
+    for; None: nobody.
     """
     with relay() as children:
         for number, stage in enumerate(stages, 1):
             talk(f"[{number}/{len(stages)}] {stage.name}")
             count = processes if stage.everywhere else 1
             command = trainer.command(stage.name, str(run_file), processes=count)
-            beside = trainer.command(FOLLOW.name, str(run_file)) if followed and stage.name == "train" else None
-            code = children.run_both(command, beside) if beside else children.run(command, STDERR)
+            if followed is not None and stage.name == "train":
+                code = children.run_both(command, trainer.command(FOLLOW.name, str(run_file), *followed))
+            else:
+                code = children.run(command, STDERR)
             if children.caught is not None:
                 talk(f"stopped in {stage.name}; to go on: {again}")
                 return 128 + children.caught

@@ -23,7 +23,7 @@ from pathlib import Path
 stage, run_file = sys.argv[1:3]
 folder = Path(run_file).parent
 with open("calls.jsonl", "a") as log:
-    log.write(json.dumps([stage, run_file, os.environ.get("WORLD_SIZE", "1")]) + "\\n")
+    log.write(json.dumps([stage, run_file, os.environ.get("WORLD_SIZE", "1"), *sys.argv[3:]]) + "\\n")
 if stage == "follow":
     signal.signal(signal.SIGTERM, lambda number, frame: (Path("left").touch(), sys.exit(143)))
     Path("there").touch()
@@ -89,6 +89,7 @@ def test_training_that_is_followed_has_somebody_beside_it_who_is_waited_for(trai
     assert start(trainer, *FOLLOWED) == 0
     stages = [call[0] for call in calls()]
     assert sorted(stages[1:3]) == ["follow", "train"]
+    assert [call[3:] for call in calls() if call[0] == "follow"] == [["--set", "evaluate.batch_size=8"]]
     assert stages[:1] + stages[3:] == ["build", "evaluate", "report"]
     assert not Path("left").exists()
 

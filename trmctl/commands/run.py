@@ -2,12 +2,16 @@
 
 import shlex
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from trmctl.options import run_file_options
 from trmctl.output import talk
 from trmctl.stages import Trainer, require_trainer, run_stages
+
+if TYPE_CHECKING:
+    from trmkit.spec.run import RunFile
 
 
 @click.command("run")
@@ -49,12 +53,18 @@ def run(config: str, overrides: Sequence[str], resume: bool, processes: int, tra
     if not finished(directory, spec):
         talk(f"run {directory.root}")
         command = again(config, overrides, resume, processes)
-        followed = spec.evaluate.mode == "job"
+        followed = following(spec, processes) if spec.evaluate.mode == "job" else None
         code = run_stages(directory.run_file, stages_of(spec), trainer, processes, command, followed=followed)
         if code:
             return code
     click.echo(f"done, see {directory.report}")
     return 0
+
+
+def following(spec: "RunFile", processes: int) -> list[str]:
+    """Return the options of who follows a training of so many processes: as many rows at once as one of them has."""
+    share = max(1, spec.train.batch_size // (processes * spec.train.accumulate))
+    return [] if spec.evaluate.batch_size else ["--set", f"evaluate.batch_size={share}"]
 
 
 def again(config: str, overrides: Sequence[str], resume: bool, processes: int) -> str:
