@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from trainer.agency import HEART, in_cluster, last_words
 from trainer.arguments import add_options
+from trainer.exit import in_a_group, leave_for_good
 from trmkit.errors import SpecError, TrmError
 from trmkit.spec.load import load
 from trmkit.spec.run import RunFile
@@ -311,21 +312,6 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "import": (import_checkpoint, "start a run from a checkpoint of the reference implementation"),
     "export": (export_checkpoint, "write a checkpoint as the reference implementation reads it"),
 }
-
-
-def in_a_group() -> bool:
-    """Say whether this process still belongs to a group of processes that work together."""
-    dist = sys.modules.get("torch.distributed")
-    return dist is not None and bool(dist.is_available() and dist.is_initialized())
-
-
-def leave_for_good(code: int) -> None:
-    """End this process. With a group whose members are gone, nothing is waited for that they would have to do."""
-    if in_a_group():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

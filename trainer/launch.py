@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from trainer.agency import JOB, Words
+from trainer.exit import leave_for_good
 from trmkit.errors import SpecError, TrmError
 from trmkit.stages import FOLLOW
 
@@ -142,4 +143,4 @@ def termination_message(words: Words) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave_for_good(main(), several=True)

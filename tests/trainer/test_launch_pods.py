@@ -114,7 +114,8 @@ BROKEN = """
 import sys
 import torch
 import trainer.train
-from trainer.__main__ import leave_for_good, main
+from trainer.__main__ import main
+from trainer.exit import leave_for_good
 
 def train(run, directory, world, exporter):
     if world.rank == 1:
