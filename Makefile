@@ -24,7 +24,7 @@ setup: $(STAMP)  ## Make .venv and install everything, when something changed
 $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into $(VENV): some minutes, about 2 GB"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,llm,cluster,dev]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,llm,cluster,controller,dev]'
 	@touch $@
 	@echo "installed; 'source $(BIN)/activate' puts trmctl on your path"
 

@@ -27,7 +27,7 @@ def main() -> int:
     write("trainer.txt", plain)
     write("torch-cuda.txt", [one for one in trainer if ACCELERATED.match(one)])
     write("torch-cpu.txt", [cpu_torch()])
-    write("trmctl.txt", compiled(["pyproject.toml", "--extra", "cluster"]))
+    write("trmctl.txt", compiled(["pyproject.toml", "--extra", "cluster", "--extra", "controller"]))
     write("build.txt", compiled(["-"], BUILD))
     return 0
 

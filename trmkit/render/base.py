@@ -13,6 +13,8 @@ WORKFLOW = "trm-workflow"
 """Service account of a pipeline's steps that submit a job and follow it."""
 DOCTOR = "trm-doctor"
 """Service account of `trmctl doctor --in-cluster`: it may look at what a run needs, and change nothing."""
+CONTROLLER_ACCOUNT = "trm-controller"
+"""Service account of the controller, and name of its Deployment and its Lease."""
 DEFAULTS, DEFAULTS_KEY = "trm-defaults", "defaults.yaml"
 """ConfigMap of a namespace, and its key, with what runs there take that do not say it themselves."""
 DEFAULTS_KEYS = {
@@ -45,6 +47,7 @@ RULES: Rules = (
 )
 """`create pods` is for the dry run that shows whether a pod would be admitted."""
 VIEWER: Rules = (
+    ("trm.dev", ("trmruns",), ("get", "list", "watch")),
     ("kubeflow.org", ("pytorchjobs",), ("get", "list")),
     ("trainer.kubeflow.org", ("trainjobs",), ("get", "list")),
     ("argoproj.io", ("workflows", "cronworkflows"), ("get", "list")),
@@ -59,6 +62,7 @@ VIEWER: Rules = (
 METRICS: Rules = (("", ("pods/proxy",), ("get",)),)
 """What a person needs to see curves; it opens every port of every pod in the namespace to GET requests."""
 EDITOR: Rules = (
+    ("trm.dev", ("trmruns",), ("create", "get", "list", "watch", "patch", "delete")),
     ("kubeflow.org", ("pytorchjobs",), ("create", "get", "list", "patch", "delete")),
     ("trainer.kubeflow.org", ("trainjobs",), ("create", "get", "list", "patch", "delete")),
     ("trainer.kubeflow.org", ("clustertrainingruntimes",), ("get",)),
@@ -78,7 +82,22 @@ EDITOR: Rules = (
 
 `submit` looks whether the Secrets are there that a run names. That right is not in here: it would show their values.
 """
+CONTROLLER: Rules = (
+    ("trm.dev", ("trmruns",), ("get", "list", "watch", "create")),
+    ("trm.dev", ("trmruns/status",), ("patch",)),
+    ("kubeflow.org", ("pytorchjobs",), ("create", "get", "list", "watch", "patch", "delete")),
+    ("trainer.kubeflow.org", ("trainjobs",), ("create", "get", "list", "watch", "patch", "delete")),
+    ("argoproj.io", ("workflows",), ("create", "get", "list", "watch", "patch", "delete")),
+    ("", ("configmaps",), ("create", "get", "patch")),
+    ("", ("pods",), ("list", "watch")),
+    ("", ("events",), ("create", "get", "list", "patch")),
+    ("coordination.k8s.io", ("leases",), ("create", "get", "patch")),
+    ("kueue.x-k8s.io", ("workloads",), ("list", "patch")),
+)
+"""What the controller does. `create trmruns` is for the dry run that shows whether their definition is served and not
+about to go, before any job is taken for one that nobody wants any more."""
 LOOKER: Rules = (
+    ("coordination.k8s.io", ("leases",), ("get",)),
     ("", ("serviceaccounts",), ("get",)),
     ("argoproj.io", ("workflowtemplates",), ("get",)),
     ("kueue.x-k8s.io", ("localqueues",), ("list",)),

@@ -53,7 +53,12 @@ def pipeline(run: RunFile, *, namespace: str | None = None, artifacts: bool = Fa
     """
     named = NamedRun.of(for_pipeline(run))
     own = {**steps_of(named), **({ARTIFACTS: "true"} if artifacts else {})}
-    return together(named, workflow(named, f"{named.job}-pipeline", PIPELINE, own, namespace))
+    return together(named, workflow(named, pipeline_name(named.job), PIPELINE, own, namespace))
+
+
+def pipeline_name(job: str) -> str:
+    """Return the name of the pipeline of a run whose job is called `job`."""
+    return f"{job}-pipeline"
 
 
 def steps_of(named: NamedRun) -> dict[str, str]:

@@ -46,12 +46,13 @@ class Spot:
     node: Node | None
     owner: type[Section] | None
     here: tuple[type[Section], ...]
+    top: type[Section]
 
 
-def problems(error: ValidationError, root: Node, limit: int) -> tuple[int, list[str]]:
-    """Return how many things are wrong, and the first `limit` of them in the order of the lines."""
+def problems(error: ValidationError, root: Node, limit: int, top: type[Section] = RunFile) -> tuple[int, list[str]]:
+    """Return how many things are wrong with a `top`, and the first `limit` of them in the order of the lines."""
     details = [detail for detail in error.errors(include_url=False) if not follows(detail, error)]
-    spots = [locate(detail["loc"], root) for detail in details]
+    spots = [locate(detail["loc"], root, top) for detail in details]
     pairs = sorted(zip(spots, details, strict=True), key=lambda pair: line_of(pair[0].place))
     return len(pairs), [describe(spot, detail) for spot, detail in pairs[:limit]]
 
@@ -71,10 +72,10 @@ def line_of(place: str) -> tuple[int, int]:
     return (1, 0) if place.startswith("--set ") or match is None else (0, int(match.group(1)))
 
 
-def locate(loc: tuple[int | str, ...], root: Node) -> Spot:
+def locate(loc: tuple[int | str, ...], root: Node, top: type[Section]) -> Spot:
     """Follow pydantic's path through sections and text; in it, a union's choice looks like a key."""
     owner: type[Section] | None = None
-    here: tuple[type[Section], ...] = (RunFile,)
+    here: tuple[type[Section], ...] = (top,)
     path: list[str] = []
     node: Node | None = root
     place = root.place
@@ -90,7 +91,7 @@ def locate(loc: tuple[int | str, ...], root: Node) -> Spot:
         path.append(str(part))
         node = child(node, part)
         place = node.place if node is not None else place
-    return Spot(tuple(path), place, node, owner, here)
+    return Spot(tuple(path), place, node, owner, here, top)
 
 
 def child(node: Node | None, part: int | str) -> Node | None:
@@ -195,7 +196,7 @@ def suggest_key(spot: Spot) -> str:
     if near:
         return near
     here = ".".join(map(str, spot.path))
-    elsewhere = [path for path in key_paths(RunFile) if path.rpartition(".")[2] == key and path != here]
+    elsewhere = [path for path in key_paths(spot.top) if path.rpartition(".")[2] == key and path != here]
     return f"; did you mean {elsewhere[0]!r}?" if elsewhere else ""
 
 
