@@ -3,7 +3,16 @@
 from contextlib import suppress
 
 from trmctl import jobs
-from trmctl.cluster import CONFIG_MAP, KUEUE_WORKLOAD, PYTORCHJOB, TRAINJOB, WORKFLOW, Cluster, Object
+from trmctl.cluster import (
+    CONFIG_MAP,
+    KUEUE_WORKLOAD,
+    PYTORCHJOB,
+    TRAINJOB,
+    TRMRUN,
+    WORKFLOW,
+    Cluster,
+    Object,
+)
 from trmctl.jobs import Job
 from trmctl.phase import PAUSED
 from trmkit.errors import ClusterForbiddenError, ClusterMissingError, ClusterRefusedError
@@ -19,6 +28,9 @@ def pause(cluster: Cluster, job: Job, now: str) -> None:
     state = job.state()
     if state.finished:
         raise ClusterRefusedError(f"{job.name} is over ({state.phase.lower()})", next="trmctl list shows what runs")
+    if job.kind == TRMRUN:  # its controller does it, and would undo what is done to its job
+        cluster.patch(TRMRUN, job.name, {"spec": {"suspend": True}}, job.namespace)
+        return
     for child in children(cluster, job):
         pause(cluster, child, now)
     known = queued_as(cluster, job)
@@ -35,6 +47,9 @@ def resume(cluster: Cluster, job: Job) -> None:
         raise ClusterRefusedError(
             f"{job.name} is over ({state.phase.lower()})", next="trmctl submit goes on from its newest checkpoint"
         )
+    if job.kind == TRMRUN:
+        cluster.patch(TRMRUN, job.name, {"spec": {"suspend": False}}, job.namespace)
+        return
     for child in children(cluster, job):
         resume(cluster, child)
     known = queued_as(cluster, job)
@@ -86,6 +101,11 @@ def cancel(cluster: Cluster, job: Job, *, now: bool = False) -> bool:
     run file, submitted again, goes on from there. The job that scores goes with the one that trains, also when only
     it goes on still.
     """
+    if job.kind == TRMRUN and not job.state().finished:
+        cluster.delete(TRMRUN, job.name, job.namespace)
+        for one in of_trmrun(cluster, job):
+            cancel(cluster, one, now=now)
+        return True
     if job.state().finished:
         other = jobs.beside(cluster, job)
         return other is not None and cancel(cluster, other, now=now)
@@ -105,9 +125,19 @@ def cancel(cluster: Cluster, job: Job, *, now: bool = False) -> bool:
 
 
 def delete(cluster: Cluster, job: Job) -> None:
-    """Remove a job and its ConfigMap from the cluster; what is in the store stays."""
+    """Remove a job and its ConfigMap from the cluster, of a TrmRun its job, too; what is in the store stays."""
     cluster.delete(job.kind, job.name, job.namespace)
-    cluster.delete(CONFIG_MAP, job.name, job.namespace)
+    for one in of_trmrun(cluster, job) if job.kind == TRMRUN else ():
+        cluster.delete(one.kind, one.name, one.namespace)
+    cluster.delete(CONFIG_MAP, job.child, job.namespace)
+
+
+def of_trmrun(cluster: Cluster, job: Job) -> list[Job]:
+    """Return the jobs that a TrmRun has; the one that scores goes with the one that trains."""
+    kinds = [kind for kind in (PYTORCHJOB, TRAINJOB, WORKFLOW) if cluster.serves(kind)]
+    label = f"{names.TRMRUN}={job.name}"
+    found = [Job(kind, body) for kind in kinds for body in cluster.list(kind, job.namespace, labels=label)]
+    return [one for one in found if not one.beside]
 
 
 def is_gone(cluster: Cluster, job: Job) -> bool:

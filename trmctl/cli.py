@@ -51,6 +51,7 @@ SECTIONS = {
         "resubmit": "Hand a run of the cluster in again.",
         "delete": "Remove a run, or all that are over, from a cluster.",
         "exec": "Run a command in a pod of a run.",
+        "controller": "Keep the TrmRuns of a namespace; runs in the cluster.",
     },
     "In a store": {
         "show": "Show a run in a store: state, origin, checkpoints.",

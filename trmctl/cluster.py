@@ -52,6 +52,9 @@ SERVICE_ACCOUNT = Kind("", "v1", "serviceaccounts", "ServiceAccount")
 QUOTA = Kind("", "v1", "resourcequotas", "ResourceQuota")
 CLAIM = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 NODE = Kind("", "v1", "nodes", "Node", False)
+TRMRUN = Kind("trm.dev", "v1alpha1", "trmruns", "TrmRun")
+LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
+DEFINITION = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
 NAMESPACE = Kind("", "v1", "namespaces", "Namespace", False)
 
 
@@ -98,11 +101,19 @@ class Cluster(Protocol):
     def apply(self, kind: Kind, body: Object, *, dry_run: bool = False) -> Object:
         """Create an object or make it what `body` says (server-side apply)."""
 
-    def patch(self, kind: Kind, name: str, changes: Object, namespace: str | None = None) -> Object:
-        """Change an object by a merge patch. ClusterMissingError: there is none."""
+    def patch(
+        self, kind: Kind, name: str, changes: Object, namespace: str | None = None, *, subresource: str = ""
+    ) -> Object:
+        """Change an object, or its `status`, by a merge patch. ClusterMissingError: there is none.
 
-    def delete(self, kind: Kind, name: str, namespace: str | None = None) -> bool:
-        """Delete an object, what belongs to it in the background; False: there was none."""
+        ClusterConflictError: `changes` names a `metadata.resourceVersion` or `uid`, and the object has another one.
+        """
+
+    def delete(self, kind: Kind, name: str, namespace: str | None = None, *, uid: str = "") -> bool:
+        """Delete an object, what belongs to it in the background; False: there was none.
+
+        ClusterConflictError: there is one, and its uid is not the one given.
+        """
 
     def watch(
         self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "", seconds: float

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from trmctl import pods as p
 from trmctl.cluster import (
@@ -13,6 +14,7 @@ from trmctl.cluster import (
     POD,
     PYTORCHJOB,
     TRAINJOB,
+    TRMRUN,
     WORKFLOW,
     Cluster,
     Kind,
@@ -23,18 +25,19 @@ from trmctl.phase import QUEUE, State, state_of
 from trmkit.errors import ClusterError, ClusterForbiddenError, ClusterMissingError
 from trmkit.render import names
 
-KINDS = (PYTORCHJOB, TRAINJOB, WORKFLOW, CRON_WORKFLOW)
+KINDS = (TRMRUN, PYTORCHJOB, TRAINJOB, WORKFLOW, CRON_WORKFLOW)
 PODS = {
     PYTORCHJOB: "training.kubeflow.org/job-name",
     TRAINJOB: "jobset.sigs.k8s.io/jobset-name",
     WORKFLOW: "workflows.argoproj.io/workflow",
+    TRMRUN: names.JOB,
 }
-"""Kind -> label that its operator puts on the pods: the job's name."""
+"""Kind -> label of the pods, by which they are found: the job's name."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run in a cluster: a PyTorchJob, a TrainJob or a workflow."""
+    """A run in a cluster: a PyTorchJob, a TrainJob, a workflow, or a TrmRun, which stands for the job it has."""
 
     kind: Kind
     body: Object
@@ -55,14 +58,34 @@ class Job:
         return p.uid(self.body)
 
     @property
+    def child(self) -> str:
+        """Name of the job whose pods train: its own, or of a TrmRun, that of its job."""
+        return str((self._told.get("job") or {}).get("name") or self.name) if self.kind == TRMRUN else self.name
+
+    @property
+    def _told(self) -> dict[str, Any]:
+        return self.body.get("status") or {}
+
+    @property
+    def _run(self) -> dict[str, Any]:
+        return (self.body.get("spec") or {}).get("run") or {}
+
+    @property
     def labels(self) -> dict[str, str]:
-        """Its labels."""
-        return p.about(self.body).get("labels") or {}
+        """Its labels; of a TrmRun those that its job has, or will have."""
+        found: dict[str, str] = p.about(self.body).get("labels") or {}
+        if self.kind != TRMRUN:
+            return found
+        told = self._told.get("run") or {}
+        name, identity = str(self._run.get("name", "")), str(told.get("id", ""))
+        return {**found, names.NAME: name, **({names.ID: identity} if identity else {})}
 
     @property
     def annotations(self) -> dict[str, str]:
         """Its annotations."""
-        return p.about(self.body).get("annotations") or {}
+        found: dict[str, str] = p.about(self.body).get("annotations") or {}
+        store = str((self._told.get("run") or {}).get("store", "")) if self.kind == TRMRUN else ""
+        return {**found, names.STORE: store} if store else found
 
     @property
     def run_name(self) -> str:
@@ -98,6 +121,8 @@ class Job:
     def nodes(self) -> int:
         """Pods that it is made of; 0: that depends, as in a workflow."""
         spec = self.body.get("spec") or {}
+        if self.kind == TRMRUN:
+            return int((self._run.get("cluster") or {}).get("nodes") or 1)
         if self.kind == TRAINJOB:
             return int((spec.get("trainer") or {}).get("numNodes") or 1)
         return sum(int(one.get("replicas") or 1) for one in (spec.get("pytorchReplicaSpecs") or {}).values())
@@ -106,6 +131,8 @@ class Job:
     def gpus(self) -> int:
         """GPUs of all its pods together."""
         spec = self.body.get("spec") or {}
+        if self.kind == TRMRUN:
+            return self.nodes * int((self._run.get("cluster") or {}).get("gpus_per_node") or 0)
         if self.kind == TRAINJOB:
             return self.nodes * _gpus((spec.get("trainer") or {}).get("resourcesPerNode") or {})
         total = 0
@@ -127,19 +154,25 @@ def _gpus(resources: dict[str, dict[str, str]]) -> int:
 def jobs(cluster: Cluster, namespace: str | None = None, selector: str = names.OURS) -> list[Job]:
     """Return the runs in a namespace, the newest first; one request for each kind, those not served left out.
 
-    ClusterForbiddenError: no kind may be listed.
+    A job that a TrmRun is for is not listed beside it. ClusterForbiddenError: no kind may be listed.
     """
     found: list[Job] = []
     refused: list[ClusterError] = []
+    absent: set[Kind] = set()
     for kind in KINDS:
-        try:
-            found += [Job(kind, body) for body in cluster.list(kind, namespace, labels=selector)]
-        except ClusterMissingError:
+        if kind == CRON_WORKFLOW and WORKFLOW in absent:
             continue
+        try:
+            labels = "" if kind == TRMRUN and selector == names.OURS else selector
+            found += [Job(kind, body) for body in cluster.list(kind, namespace, labels=labels)]
+        except ClusterMissingError:
+            absent.add(kind)
         except ClusterForbiddenError as error:
-            refused.append(error)
-    if len(refused) == len(KINDS) or (refused and not found):
+            refused += [error] if kind != TRMRUN else []
+    if refused and not found:
         raise refused[0]
+    known = {(job.namespace, job.name) for job in found if job.kind == TRMRUN}
+    found = [job for job in found if (job.namespace, job.labels.get(names.TRMRUN)) not in known]
     return sorted(found, key=lambda job: (-job.created, job.name))
 
 
@@ -149,7 +182,7 @@ def find(cluster: Cluster, text: str, namespace: str | None = None) -> Job:
     ClusterMissingError: there is none; close names are in the message.
     """
     known = jobs(cluster, namespace)
-    matching = [job for job in known if job.name == text]
+    matching = [job for job in known if text in (job.name, job.child)]
     matching = matching or [job for job in known if text in (job.run_name, job.run_id, job.key)]
     if not matching:
         from trmkit.spec.tree import did_you_mean
@@ -187,7 +220,7 @@ def pods(cluster: Cluster, job: Job) -> list[Object]:
     """Return the pods of a run by rank."""
     if job.kind not in PODS:  # what starts by the clock has none of its own
         return []
-    return p.by_rank(cluster.list(POD, job.namespace, labels=f"{PODS[job.kind]}={job.name}"))
+    return p.by_rank(cluster.list(POD, job.namespace, labels=f"{PODS[job.kind]}={job.child}"))
 
 
 def workload(cluster: Cluster, job: Job) -> Object | None:
@@ -202,9 +235,14 @@ def workload(cluster: Cluster, job: Job) -> Object | None:
 
 def events(cluster: Cluster, job: Job, pods: Sequence[Object]) -> list[Object]:
     """Return what was said of a job, its pods and its queueing, the oldest first."""
-    prefix = {job.name, *(p.name(pod) for pod in pods)}
+    return of_job(job, pods, cluster.list(EVENT, job.namespace))
+
+
+def of_job(job: Job, pods: Sequence[Object], said: Sequence[Object]) -> list[Object]:
+    """Return those of the events `said` that are about a job, its pods or its queueing, the oldest first."""
+    prefix = {job.name, job.child, *(p.name(pod) for pod in pods)}
     found = []
-    for event in cluster.list(EVENT, job.namespace):
+    for event in said:
         about = event.get("involvedObject") or {}
         name = str(about.get("name", ""))
         same = (
@@ -236,7 +274,11 @@ def when(event: Object) -> float | None:
 
 def run_file(cluster: Cluster, job: Job) -> str | None:
     """Return the text of the run's file; None: it is not in the cluster."""
-    return run_text(cluster, job.name, job.namespace)
+    if job.kind != TRMRUN:
+        return run_text(cluster, job.name, job.namespace)
+    from trmkit.spec.yaml_write import write
+
+    return write(job.body["spec"]["run"])
 
 
 def run_text(cluster: Cluster, name: str, namespace: str | None = None) -> str | None:

@@ -188,18 +188,37 @@ class KubeCluster:
         doing = f"apply {kind.plural} {name}"
         return self.api.object("PATCH", self._path(kind, space, name), doing, query, whole, content=APPLY)
 
-    def patch(self, kind: Kind, name: str, changes: Object, namespace: str | None = None) -> Object:
-        """Change an object by a merge patch. ClusterMissingError: there is none."""
-        doing = f"change {kind.plural} {name}"
-        return self.api.object("PATCH", self._path(kind, namespace, name), doing, WRITE, changes, content=MERGE)
+    def patch(
+        self, kind: Kind, name: str, changes: Object, namespace: str | None = None, *, subresource: str = ""
+    ) -> Object:
+        """Change an object, or its `status`, by a merge patch. ClusterMissingError: there is none.
 
-    def delete(self, kind: Kind, name: str, namespace: str | None = None) -> bool:
-        """Delete an object, what belongs to it in the background; False: there was none."""
-        body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+        ClusterConflictError: `changes` names a version or uid, and the object has another one. With a version it is
+        asked once: an answer that was lost may have been a yes.
+        """
+        about, part = changes.get("metadata") or {}, f"/{subresource}" if subresource else ""
+        doing, path = f"change {kind.plural} {name}", self._path(kind, namespace, name) + part
+        once = "resourceVersion" in about
+        settle = _conflict(doing) if once or "uid" in about else None
+        return self.api.object("PATCH", path, doing, WRITE, changes, content=MERGE, once=once, settle=settle)
+
+    def delete(self, kind: Kind, name: str, namespace: str | None = None, *, uid: str = "") -> bool:
+        """Delete an object, what belongs to it in the background; False: there was none.
+
+        ClusterConflictError: there is one, and its uid is not the one given.
+        """
+        body: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+        body |= {"preconditions": {"uid": uid}} if uid else {}
         doing = f"delete {kind.plural} {name}"
         tried: list[object] = []
+
+        def settle(answer: Answer | None) -> None:
+            tried.append(answer)
+            if uid:
+                _conflict(doing)(answer)
+
         try:
-            self.api.object("DELETE", self._path(kind, namespace, name), doing, None, body, settle=tried.append)
+            self.api.object("DELETE", self._path(kind, namespace, name), doing, None, body, settle=settle)
         except ClusterMissingError:
             return bool(tried)  # an earlier try, of which we did not hear, has done it
         return True
@@ -330,6 +349,16 @@ def _says(there: Any, wanted: Any) -> bool:
         alike = isinstance(there, list) and len(there) == len(wanted)
         return alike and all(_says(one, other) for one, other in zip(there, wanted, strict=True))
     return bool(there == wanted)
+
+
+def _conflict(doing: str) -> Callable[[Answer | None], None]:
+    """Return what gives up when another version or uid is there: asked again, the answer would be the same."""
+
+    def settle(answer: Answer | None) -> None:
+        if answer is not None and answer.status == 409:
+            raise error(answer, doing)
+
+    return settle
 
 
 def _selectors(labels: str, fields: str) -> Query:

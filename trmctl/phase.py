@@ -141,11 +141,30 @@ def cron_workflow(job: Object, pods: Sequence[Object] | None, workload: Object |
     return State(Phase.PENDING, "Scheduled", f"starts at {when}", since)
 
 
+OF_TRMRUNS = {"Refused": Phase.FAILED, "Backoff": Phase.RESTARTING}
+"""Phases of a TrmRun that a job has not."""
+
+
+def trmrun(job: Object, pods: Sequence[Object] | None, workload: Object | None) -> State:
+    """Return the state of a TrmRun, as its controller says it."""
+    status = job.get("status") or {}
+    phase = str(status.get("phase") or "")
+    if not phase:
+        return State(Phase.PENDING, "NotTakenUp", "no controller has taken it up")
+    reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
+    since = p.seconds(status.get("completionTime") or status.get("startTime"))
+    if phase in ("Failed", "Refused") and status.get("observedGeneration") != p.about(job).get("generation"):
+        return State(Phase.PENDING, "Changed", "its controller has not seen yet how it was changed")
+    known = OF_TRMRUNS.get(phase) or (Phase(phase) if phase in list(Phase) else Phase.UNKNOWN)
+    return State(known, reason, message, since)
+
+
 READERS: dict[str, Callable[[Object, Sequence[Object] | None, Object | None], State]] = {
     "PyTorchJob": pytorchjob,
     "TrainJob": trainjob,
     "Workflow": workflow,
     "CronWorkflow": cron_workflow,
+    "TrmRun": trmrun,
 }
 
 

@@ -19,6 +19,7 @@ from trmctl.cluster import (
     RUNTIME,
     SECRET,
     TRAINJOB,
+    TRMRUN,
     WORKFLOW,
     WORKFLOW_TEMPLATE,
     Cluster,
@@ -37,7 +38,9 @@ from trmkit.render.pod import container, pod_template, train_command
 from trmkit.render.quantity import amount
 from trmkit.spec.run import RunFile
 
-KINDS: dict[str, Kind] = {kind.kind: kind for kind in (CONFIG_MAP, POD, PYTORCHJOB, TRAINJOB, WORKFLOW, CRON_WORKFLOW)}
+KINDS: dict[str, Kind] = {
+    kind.kind: kind for kind in (CONFIG_MAP, POD, PYTORCHJOB, TRAINJOB, TRMRUN, WORKFLOW, CRON_WORKFLOW)
+}
 
 
 def preflight(

@@ -55,6 +55,8 @@ class Submission:
     namespace: str
     beside: "Submission | None" = None
     """The job that scores the checkpoints of this one, and goes with it."""
+    trmrun: Object | None = None
+    """The TrmRun that is handed in instead, whose controller makes the job; None: the job is handed in itself."""
 
     @property
     def kind(self) -> Kind:

@@ -24,8 +24,8 @@ EXECUTOR = {
 }
 """What Argo's own containers get: without, PodSecurity restricted and quotas refuse the pods of every step."""
 SUBMIT = [
-    "trmctl", "submit", "-c", RUN_FILE, "--yes", "--wait", "--follow", "--if-exists", "adopt", "--on-signal", "delete",
-    "--outputs", OUTPUTS,
+    "trmctl", "submit", "-c", RUN_FILE, "--direct", "--yes", "--wait", "--follow", "--if-exists", "adopt",
+    "--on-signal", "delete", "--outputs", OUTPUTS,
 ]  # fmt: skip
 SMALL = m.ResourceRequirements.model_validate(
     {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}

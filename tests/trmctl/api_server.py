@@ -167,10 +167,15 @@ def do(server: ApiServer, method: str, path: str, query: dict[str, str], body: A
         wanted = body["spec"]["resourceAttributes"]
         resource = "/".join(part for part in (wanted["resource"], wanted["subresource"]) if part)
         return json.dumps({"status": {"allowed": (wanted["verb"], resource) not in backend.denied}})
+    if path in ("/api", "/apis"):
+        return json.dumps(discovery(path, backend.served))
     known = [kind for kind in KINDS if path in (f"/apis/{kind.api_version}", f"/api/{kind.api_version}")]
     if known:
-        return json.dumps({"resources": [{"name": kind.plural} for kind in known if kind in backend.served]})
+        return json.dumps({"resources": [described(kind) for kind in known if kind in backend.served]})
     kind, namespace, name, rest = kind_of(path)
+    if rest == "/status":
+        changed = backend.patch(kind, name, body, namespace, subresource="status")
+        return json.dumps(server.changed(kind, "MODIFIED", changed))
     if kind not in backend.served:
         raise ClusterMissingError("the server could not find the requested resource")
     if rest.startswith("/proxy"):
@@ -180,6 +185,23 @@ def do(server: ApiServer, method: str, path: str, query: dict[str, str], body: A
         stamps = query.get("timestamps") == "true"
         return "".join(f"{line}\n" for line in backend.log(name, query["container"], namespace, stamps=stamps))
     return json.dumps(change(server, method, kind, namespace, name, query, body))
+
+
+def discovery(path: str, served: set[Kind]) -> Object:
+    """Return which groups and versions there are."""
+    if path == "/api":
+        return {"kind": "APIVersions", "versions": ["v1"]}
+    groups: dict[str, list[Object]] = {}
+    for group, version in sorted({(kind.group, kind.version) for kind in served if kind.group}):
+        groups.setdefault(group, []).append({"groupVersion": f"{group}/{version}", "version": version})
+    return {"groups": [{"name": name, "versions": all, "preferredVersion": all[0]} for name, all in groups.items()]}
+
+
+def described(kind: Kind) -> Object:
+    """Return what discovery says of a kind."""
+    verbs = ["create", "delete", "get", "list", "patch", "update", "watch"]
+    names = {"name": kind.plural, "singularName": kind.kind.lower(), "kind": kind.kind}
+    return {**names, "namespaced": kind.namespaced, "verbs": verbs}
 
 
 def change(
@@ -199,7 +221,7 @@ def change(
         there = backend.get(kind, name, namespace)
         if there is None:
             raise ClusterMissingError(f'{kind.plural} "{name}" not found')
-        backend.delete(kind, name, namespace)
+        backend.delete(kind, name, namespace, uid=((body or {}).get("preconditions") or {}).get("uid", ""))
         return server.changed(kind, "DELETED", there)
     if method == "POST":
         made = backend.create(kind, body, dry_run=dry)
@@ -265,7 +287,8 @@ def reply(request: BaseHTTPRequestHandler, status: int, text: str, headers: tupl
     data = text.encode()
     with suppress(OSError):
         request.send_response(status)
-        for name, value in (*headers, ("Content-Length", str(len(data)))):
+        kind = "application/json" if text.startswith(("{", "[")) else "text/plain"
+        for name, value in (*headers, ("Content-Type", kind), ("Content-Length", str(len(data)))):
             request.send_header(name, value)
         request.end_headers()
         request.wfile.write(data)

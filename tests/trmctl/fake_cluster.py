@@ -4,7 +4,7 @@ Nothing runs in it. What operators and kubelets would do is a *script*: function
 something waits, so a test says in which order the world changes and needs no clock.
 """
 
-import copy
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from trmctl.cluster import (
     CONFIG_MAP,
     EVENT,
     KUEUE_WORKLOAD,
+    LEASE,
     LOCAL_QUEUE,
     NAMESPACE,
     NODE,
@@ -24,6 +25,7 @@ from trmctl.cluster import (
     SECRET,
     SERVICE,
     SERVICE_ACCOUNT,
+    TRMRUN,
     WORKFLOW,
     Change,
     Kind,
@@ -37,7 +39,7 @@ from trmkit.errors import (
     ClusterUnreachableError,
 )  # fmt: skip
 
-CORE = {CLAIM, POD, EVENT, CONFIG_MAP, SECRET, SERVICE, SERVICE_ACCOUNT, QUOTA, NODE, NAMESPACE}
+CORE = {LEASE, CLAIM, POD, EVENT, CONFIG_MAP, SECRET, SERVICE, SERVICE_ACCOUNT, QUOTA, NODE, NAMESPACE}
 START = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 MUTATIONS = ("create", "apply", "patch", "delete")
 
@@ -86,7 +88,7 @@ class FakeCluster:
         """Have an object be what `body` says, as if it had always been; return what is kept."""
         key = self._key(kind, body)
         old = self._objects.get(key)
-        return self._keep("MODIFIED" if old else "ADDED", kind, key, copy.deepcopy(body), old)
+        return self._keep("MODIFIED" if old else "ADDED", kind, key, copied(body), old)
 
     def remove(self, kind: Kind, name: str, namespace: str | None = None) -> None:
         """Have an object be gone."""
@@ -100,7 +102,7 @@ class FakeCluster:
 
     def see(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
         """Return an object without that being a call. KeyError: there is none."""
-        return copy.deepcopy(self._objects[(kind, self._space(kind, namespace), name)])
+        return copied(self._objects[(kind, self._space(kind, namespace), name)])
 
     def names(self, kind: Kind) -> list[str]:
         """Return the names of all objects of a kind."""
@@ -144,7 +146,7 @@ class FakeCluster:
 
     def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object | None:
         self._call("get", kind, name)
-        return copy.deepcopy(self._objects.get((kind, self._space(kind, namespace), name)))
+        return copied(self._objects.get((kind, self._space(kind, namespace), name)))
 
     def list(self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "") -> list[Object]:
         self._call("list", kind, labels or fields)
@@ -157,36 +159,51 @@ class FakeCluster:
         if key in self._objects:
             raise ClusterConflictError(f"{kind.plural} {key[2]!r} already exists")
         if dry_run:
-            return copy.deepcopy(body)
+            return copied(body)
         self.mutations.append(("create", kind.plural, key[2]))
-        return self._keep("ADDED", kind, key, copy.deepcopy(body), None)
+        return self._keep("ADDED", kind, key, copied(body), None)
 
     def apply(self, kind: Kind, body: Object, *, dry_run: bool = False) -> Object:
         self._call("apply", kind, body["metadata"]["name"])
         self._admit(kind, body)
         key = self._key(kind, body)
         old = self._objects.get(key)
-        new = merge(copy.deepcopy(old) if old else {}, body)
+        new = merge(copied(old) if old else {}, body)
         if dry_run:
             return new
         self.mutations.append(("apply", kind.plural, key[2]))
         return self._keep("MODIFIED" if old else "ADDED", kind, key, new, old)
 
-    def patch(self, kind: Kind, name: str, changes: Object, namespace: str | None = None) -> Object:
-        self._call("patch", kind, name)
+    def patch(
+        self, kind: Kind, name: str, changes: Object, namespace: str | None = None, *, subresource: str = ""
+    ) -> Object:
+        self._call("patch", kind, name, subresource)
         key = (kind, self._space(kind, namespace), name)
         if key not in self._objects:
             raise ClusterMissingError(f"there is no {kind.kind} {name!r}")
-        self.mutations.append(("patch", kind.plural, name))
         old = self._objects[key]
-        return self._keep("MODIFIED", kind, key, merge(copy.deepcopy(old), changes), old)
+        about = changes.get("metadata", {})
+        for part in ("uid", "resourceVersion"):
+            if part in about and about[part] != old["metadata"][part]:
+                raise ClusterConflictError(f"{kind.plural} {name!r} has been modified: its {part} is another one")
+        if subresource:
+            changes = {subresource: changes[subresource]}
+        elif kind == TRMRUN:
+            changes = {part: value for part, value in changes.items() if part != "status"}
+        new = merge(copied(old), changes)
+        if new == old:
+            return copied(old)
+        self.mutations.append(("patch", f"{kind.plural}/{subresource}" if subresource else kind.plural, name))
+        return self._keep("MODIFIED", kind, key, new, old)
 
-    def delete(self, kind: Kind, name: str, namespace: str | None = None) -> bool:
+    def delete(self, kind: Kind, name: str, namespace: str | None = None, *, uid: str = "") -> bool:
         self._call("delete", kind, name)
         space = self._space(kind, namespace)
         body = self._objects.get((kind, space, name))
         if body is None:
             return False
+        if uid and body["metadata"]["uid"] != uid:
+            raise ClusterConflictError(f"{kind.plural} {name!r} has another uid")
         self.mutations.append(("delete", kind.plural, name))
         self.remove(kind, name, space)
         self._collect(body["metadata"]["uid"])
@@ -214,7 +231,7 @@ class FakeCluster:
                 changed, change = self._changes[seen]
                 seen += 1
                 if changed == kind and self._wanted(change.object, kind, namespace, labels, fields):
-                    yield Change(change.type, copy.deepcopy(change.object))
+                    yield Change(change.type, copied(change.object))
             if not self.step():
                 return
 
@@ -297,25 +314,33 @@ class FakeCluster:
         about.setdefault("uid", known.get("uid") or f"uid-{self._counter}")
         about.setdefault("creationTimestamp", known.get("creationTimestamp") or stamp(self.now))
         about["resourceVersion"] = str(self._counter)
+        if kind == TRMRUN:
+            same = old is not None and old.get("spec") == body.get("spec")
+            about["generation"] = known.get("generation", 0) + (not same)
         if kind.namespaced:
             about["namespace"] = key[1]
         self._objects[key] = body
-        self._changes.append((kind, Change(change, copy.deepcopy(body))))
-        return copy.deepcopy(body)
+        self._changes.append((kind, Change(change, copied(body))))
+        return copied(body)
 
     def _selected(self, kind: Kind, namespace: str | None, labels: str, fields: str) -> Sequence[Object]:
         found = [body for (one, _, _), body in self._objects.items() if one == kind]
-        return copy.deepcopy([body for body in found if self._wanted(body, kind, namespace, labels, fields)])
+        return copied([body for body in found if self._wanted(body, kind, namespace, labels, fields)])
 
     def _wanted(self, body: Object, kind: Kind, namespace: str | None, labels: str, fields: str) -> bool:
         here = not kind.namespaced or namespace == "*" or body["metadata"]["namespace"] == self._space(kind, namespace)
         return here and by_labels(labels, body["metadata"].get("labels", {})) and by_fields(fields, body)
 
 
+def copied(found: Any) -> Any:
+    """Return the same JSON once more."""
+    return json.loads(json.dumps(found))
+
+
 def merge(old: Any, changes: Any) -> Any:
     """Return `old` changed by a merge patch (RFC 7386)."""
     if not isinstance(changes, dict):
-        return copy.deepcopy(changes)
+        return copied(changes)
     old = old if isinstance(old, dict) else {}
     for name, value in changes.items():
         if value is None:

@@ -28,7 +28,8 @@ from trmkit.errors import ClusterUnreachableError
 
 CHECKS = {
     "API server", "kinds", "defaults", "operators", "dry run of a job", "rights", "useful rights", "PodSecurity",
-    "run file", "queue", "machines", "priority class", "accounts", "TrainJob runtime", "Prometheus", "Argo", "store",
+    "run file", "queue", "machines", "priority class", "accounts", "TrainJob runtime", "TrmRun", "Prometheus", "Argo",
+    "store",
 }  # fmt: skip
 
 

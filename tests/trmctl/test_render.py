@@ -103,3 +103,23 @@ def test_a_run_that_a_trainjob_cannot_carry_is_only_checked_as_a_pytorchjob(trmc
         ).code
         == 2
     )
+
+
+def test_a_run_file_is_printed_as_a_trmrun_and_back(trmctl: Run, tmp_path: Path) -> None:
+    made = trmctl("render", "--as", "trmrun", "-n", "team", "--name", "mine", "--set", "seed=3")
+    found = yaml.safe_load(made.out)
+    assert (found["kind"], found["metadata"]) == ("TrmRun", {"name": "mine", "namespace": "team"})
+    assert found["spec"]["run"]["seed"] == 3
+    (tmp_path / "trmrun.yaml").write_text(made.out, encoding="utf-8")
+    file = str(tmp_path / "trmrun.yaml")
+    back = yaml.safe_load(trmctl("render", "--as", "run", "-c", file).out)
+    assert back == found["spec"]["run"]
+    assert json.loads(trmctl("render", "--as", "run", "-c", file, "-o", "json").out) == back
+    assert trmctl("render", "-c", file).out == trmctl("render", "--set", "seed=3").out
+    assert trmctl("validate", "-c", file).out == trmctl("validate", "--set", "seed=3").out
+
+
+def test_render_prints_the_definition_of_trmrun(trmctl: Run) -> None:
+    from trmkit.render.crd import definition
+
+    assert yaml.safe_load(trmctl("render", "--crd").out) == definition()

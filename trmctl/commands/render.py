@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 @click.option("-n", "--namespace", metavar="NAME", help="Namespace of the objects, where the run file names none.")
 @click.option("-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write a file for each object here.")
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(["objects", "trmrun", "run"]),
+    default="objects",
+    show_default=True,
+    help="The run's objects; or what -c names as a TrmRun, or as a run file.",
+)
+@click.option("--name", metavar="NAME", help="Name of the TrmRun [default: the one of the run's job].")
+@click.option("--crd", is_flag=True, help="Print the definition of TrmRun, once for a cluster.")
 @click.option("--base", is_flag=True, help="Print what a namespace needs once: service accounts and roles.")
 @click.option("--runtime", is_flag=True, help="Print the ClusterTrainingRuntime of TrainJobs, once for a cluster.")
 @click.option("--templates", is_flag=True, help="Print the WorkflowTemplates of pipelines, sweeps and ladders.")
@@ -31,6 +41,9 @@ def command(
     namespace: str | None,
     output: str,
     out: Path | None,
+    form: str,
+    name: str | None,
+    crd: bool,
     base: bool,
     runtime: bool,
     templates: bool,
@@ -40,14 +53,23 @@ def command(
     They are a ConfigMap with the run file, and the job that reads it. No cluster is asked: `cluster.backend: auto`
     gives a PyTorchJob here, where `submit` takes what the cluster serves.
 
+    With --as trmrun it is one TrmRun with the keys that the run file gives, for the controller; with --as run the run
+    file that a TrmRun holds. Comments are lost both ways.
+
     \b
     Example:
       trmctl render -c run.yaml --set cluster.nodes=2 | kubectl apply -f -
       trmctl render -c run.yaml --backend trainjob --out manifests/
+      trmctl render -c run.yaml --as trmrun | kubectl apply --server-side -f -
     """
+    if form == "run":
+        run_file(config, overrides, output)
+        return
     objects = [*(base_objects(namespace) if base else ()), *(workflow_templates(namespace) if templates else ())]
-    objects += [training_runtime()] if runtime else []
-    if not objects:
+    objects += [*([training_runtime()] if runtime else ()), *([run_definition()] if crd else ())]
+    if not objects and form == "trmrun":
+        objects = [run_as_object(config, overrides, name, namespace)]
+    elif not objects:
         objects = run_objects(config, overrides, backend, namespace)
     if out is None:
         click.echo(text(objects, output), nl=False)
@@ -72,6 +94,30 @@ def run_objects(
     for remark in remarks(run):
         talk(f"note: {remark}")
     return objects
+
+
+def run_as_object(config: str, overrides: tuple[str, ...], name: str | None, namespace: str | None) -> dict[str, Any]:
+    """Return the TrmRun of a file."""
+    from trmkit.render.trmrun import trmrun
+    from trmkit.spec.load import load_said
+
+    return trmrun(load_said(config, overrides), name, namespace)
+
+
+def run_file(config: str, overrides: tuple[str, ...], output: str) -> None:
+    """Print the run file of a file: the keys that are given."""
+    from trmkit.spec.load import load_said
+    from trmkit.spec.yaml_write import write
+
+    given = load_said(config, overrides).given
+    click.echo(text([given], output) if output == "json" else write(given), nl=False)
+
+
+def run_definition() -> dict[str, Any]:
+    """Return the definition of TrmRun."""
+    from trmkit.render.crd import definition
+
+    return definition()
 
 
 def base_objects(namespace: str | None) -> list[dict[str, Any]]:

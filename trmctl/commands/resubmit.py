@@ -11,6 +11,7 @@ from trmctl.times import duration
 
 if TYPE_CHECKING:
     from trmctl.cluster import Cluster, Kind
+    from trmctl.submission import Submission
     from trmkit.render.objects import Backend
     from trmkit.spec.run import RunFile
 
@@ -54,8 +55,27 @@ def command(
         raise click.UsageError(f"{name} is a sweep: trmctl sweep with the same grid goes on with it")
     how = How(yes, dry_run, "replace", follow, follow, timeout, pause=where.wait)
     if name.endswith("-pipeline"):
-        return hand_over(cluster, pipeline_submission(cluster, wanted), how)
-    return hand_over(cluster, job_submission(cluster, wanted, *as_before(cluster, name)), how)
+        whole = pipeline_submission(cluster, wanted)
+    else:
+        whole = job_submission(cluster, wanted, *as_before(cluster, name))
+    return hand_over(cluster, as_trmrun(cluster, run, whole), how)
+
+
+def as_trmrun(cluster: "Cluster", text: str, wanted: "Submission") -> "Submission":
+    """Return a submission as a TrmRun, where the run was one: the same one, unless it is another run now."""
+    from trmctl import jobs
+    from trmctl.cluster import TRMRUN
+    from trmctl.commands.submit import kept
+    from trmkit.errors import ClusterMissingError
+
+    try:
+        job = jobs.find(cluster, text)
+    except ClusterMissingError:
+        return wanted
+    if job.kind != TRMRUN:
+        return wanted
+    around = {key: value for key, value in job.body["spec"].items() if key != "run"}
+    return kept(cluster, wanted, around, job.name if job.child == wanted.name else None)
 
 
 def as_before(cluster: "Cluster", name: str) -> "tuple[Backend | None, tuple[str, ...]]":
@@ -89,7 +109,7 @@ def changed(cluster: "Cluster", text: str, overrides: tuple[str, ...], which: st
     else:
         if job.beside:
             raise click.UsageError(f"{job.name} goes with {job.beside}: trmctl resubmit {job.beside}")
-        name, content = job.name, jobs.run_text(cluster, job.name)
+        name, content = job.child, jobs.run_file(cluster, job)
         if not job.state().finished and not overrides and which is None:
             raise ClusterConflictError(
                 f"{name} is not over: {job.state().phase}", next=f"trmctl cancel {name} --wait first, or change a key"

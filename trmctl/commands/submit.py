@@ -6,10 +6,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--pipeline", is_flag=True, help="As an Argo pipeline: a pod for each stage.")
 @click.option("--cron", metavar="SCHEDULE", help="With --pipeline: start it by the clock, as in '0 3 * * *'.")
 @click.option("--artifacts", is_flag=True, help="With --pipeline: hand the results to the artifact repository, too.")
+@click.option("--direct", is_flag=True, help="As a plain job, also where a controller would keep a TrmRun.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask; off a terminal nothing is asked anyway.")
 @click.option(
     "--dry-run", type=click.Choice(["client", "server"]), help="Change nothing: show the plan, or ask the server."
@@ -54,13 +55,14 @@ if TYPE_CHECKING:
 @cluster_options
 def command(
     config: str, overrides: tuple[str, ...], backend: "Backend | None", stages: str | None, pipeline: bool,
-    cron: str | None, artifacts: bool, yes: bool, dry_run: str | None, if_exists: str, wait: bool, follow: bool,
-    timeout: float | None, on_signal: str, outputs: Path | None, output: str, where: Place,
+    cron: str | None, artifacts: bool, direct: bool, yes: bool, dry_run: str | None, if_exists: str, wait: bool,
+    follow: bool, timeout: float | None, on_signal: str, outputs: Path | None, output: str, where: Place,
 ) -> int:  # fmt: skip
     """Hand a run to a cluster.
 
     The plan is shown first, with what would keep the run from starting. The same run file submitted again is the same
-    run: it is adopted, not started twice. Ctrl-C while following detaches; the run goes on.
+    run: it is adopted, not started twice. Where the cluster has a controller, it is handed in as a TrmRun, and goes on
+    being looked after. Ctrl-C while following detaches; the run goes on.
 
     \b
     Example:
@@ -69,7 +71,7 @@ def command(
       trmctl submit -c run.yaml --pipeline --wait --timeout 2h
     """
     from trmctl import submission as s
-    from trmkit.spec.load import load
+    from trmkit.spec.load import load_said
 
     if cron and not pipeline:
         raise click.UsageError("--cron goes with --pipeline")
@@ -85,13 +87,30 @@ def command(
     for words, wrong in ignored.items():
         if wrong:
             raise click.UsageError(words)
-    cluster, run = opened(load(config, overrides), where)
+    said = load_said(config, overrides)
+    cluster, run = opened(said.run, where)
+    around = {key: value for key, value in ((said.around or {}).get("spec") or {}).items() if key != "run"}
+    pipeline = pipeline or bool(around.get("pipeline"))
     if pipeline:
         wanted = s.pipeline_submission(cluster, run, cron, artifacts=artifacts)
     else:
         wanted = s.job_submission(cluster, run, backend, *([s.check_stages(stages)] if stages else []))
+    if not (direct or cron or artifacts or backend or stages):
+        name = ((said.around or {}).get("metadata") or {}).get("name")
+        wanted = kept(cluster, wanted, {**around, **({"pipeline": True} if pipeline else {})}, name)
+    if around and wanted.trmrun is None:
+        talk(f"note: {', '.join(around)}: only a TrmRun has these keys, and this is handed in as a plain job")
     how = How(yes, dry_run, if_exists, wait, follow, timeout, on_signal, outputs, output, where.wait)
     return hand_over(cluster, wanted, how)
+
+
+def kept(cluster: "Cluster", wanted: "Submission", around: dict[str, Any], name: str | None = None) -> "Submission":
+    """Return a submission as a TrmRun, where the cluster has such."""
+    from trmctl.trmruns import served, trmrun
+
+    if not served(cluster, wanted.namespace):
+        return wanted
+    return replace(wanted, trmrun=trmrun(wanted.run, name or wanted.name, wanted.namespace, around))
 
 
 @dataclass(frozen=True)
@@ -113,12 +132,15 @@ class How:
 
 def hand_over(cluster: "Cluster", wanted: "Submission", how: How) -> int:
     """Show the plan, ask, submit, and wait if that is asked for; return the exit code."""
-    from trmctl.submission import plan, submit
+    from trmctl import submission, trmruns
 
     show_plan(cluster, wanted)
     if how.dry_run == "client":
         return printed(wanted, how.output)
-    what, _ = plan(cluster, wanted, how.if_exists)
+    if wanted.trmrun is not None:
+        what, _ = trmruns.plan(cluster, wanted.trmrun, how.if_exists)
+    else:
+        what, _ = submission.plan(cluster, wanted, how.if_exists)
     if what != "adopt":
         checked(cluster, wanted, fresh=what == "create")
     if how.dry_run == "server":
@@ -127,13 +149,16 @@ def hand_over(cluster: "Cluster", wanted: "Submission", how: How) -> int:
     if not how.yes and sys.stdin.isatty():
         click.confirm("submit it?", abort=True, err=True)
     with signals():
-        job, done = submit(cluster, wanted, how.if_exists, talk)
+        if wanted.trmrun is not None:
+            job, done = trmruns.hand_in(cluster, wanted.trmrun, how.if_exists, talk)
+        else:
+            job, done = submission.submit(cluster, wanted, how.if_exists, talk)
         talk(f"{done}: {job.kind.kind} {job.name} in {job.namespace}")
         printed(wanted, how.output)
         if not (how.wait or how.follow):
             talk(f"next: trmctl logs -f {job.name}, trmctl status {job.name}, trmctl why {job.name}")
             return 0
-        code = watch_over(cluster, job, how, wanted.beside)
+        code = watch_over(cluster, job, how, wanted.beside if wanted.trmrun is None else None)
     leave_outputs(how.outputs, job, code)
     return code
 
@@ -175,7 +200,7 @@ def show_plan(cluster: "Cluster", wanted: "Submission") -> None:
     each = f"{asked.gpus_per_node} x {asked.gpu_resource}, " if asked.gpus_per_node else ""
     lines = {
         "run": f"{run.name}/{run_id(run)}",
-        "as": f"{wanted.kind.kind} {wanted.name}, with a ConfigMap of that name",
+        "as": as_what(wanted),
         "in": f"namespace {wanted.namespace} of {cluster.where}",
         "pods": f"{asked.nodes}, each with {each}{asked.cpu} CPUs, {asked.memory}",
         **({"beside": beside_it(wanted.beside)} if wanted.beside is not None else {}),
@@ -187,6 +212,14 @@ def show_plan(cluster: "Cluster", wanted: "Submission") -> None:
         talk(f"{name:>6}  {plain(text)}")
     for remark in remarks(run):
         talk(f"  note  {remark}")
+
+
+def as_what(wanted: "Submission") -> str:
+    """Return what a run would be in the cluster, in words."""
+    job = f"{wanted.kind.kind} {wanted.name}"
+    if wanted.trmrun is not None:
+        return f"TrmRun {wanted.trmrun['metadata']['name']}, whose controller makes {job}"
+    return f"{job}, with a ConfigMap of that name"
 
 
 def beside_it(wanted: "Submission") -> str:
@@ -205,7 +238,8 @@ def checked(cluster: "Cluster", wanted: "Submission", *, fresh: bool) -> None:
     from trmkit.errors import ClusterRefusedError
 
     second = wanted.beside.run if wanted.beside is not None else None
-    wrong, unknown = preflight(cluster, wanted.run, objects_of(wanted), wanted.namespace, second)
+    objects = [wanted_as_object(wanted)] if wanted.trmrun is not None else objects_of(wanted)
+    wrong, unknown = preflight(cluster, wanted.run, objects, wanted.namespace, second)
     if not fresh:
         unknown += [line for line in wrong if "quota" in line]
         wrong = [line for line in wrong if "quota" not in line]
@@ -221,10 +255,19 @@ def checked(cluster: "Cluster", wanted: "Submission", *, fresh: bool) -> None:
 def printed(wanted: "Submission", output: str) -> int:
     """Print the run: its name, or its objects."""
     if output == "name":
-        click.echo(wanted.name)
+        click.echo(wanted.name if wanted.trmrun is None else wanted.trmrun["metadata"]["name"])
+    elif wanted.trmrun is not None:
+        data(wanted_as_object(wanted), output)
     else:
         data({"apiVersion": "v1", "kind": "List", "items": objects_of(wanted)}, output)
     return 0
+
+
+def wanted_as_object(wanted: "Submission") -> "Object":
+    """Return the TrmRun that would be handed in."""
+    from trmctl.cluster import TRMRUN
+
+    return {"apiVersion": TRMRUN.api_version, "kind": TRMRUN.kind, **(wanted.trmrun or {})}
 
 
 def objects_of(wanted: "Submission") -> "list[Object]":
@@ -281,8 +324,14 @@ def watch_over(cluster: "Cluster", job: "Job", how: How, beside: "Submission | N
 
 def remove(cluster: "Cluster", job: "Job") -> None:
     """Delete the run, as was asked for should a signal come."""
+    from trmctl import acting
+    from trmctl.cluster import TRMRUN
+
     talk(f"deleting {job.name}; it saves and leaves")
-    cluster.delete(job.kind, job.name, job.namespace)
+    if job.kind == TRMRUN:
+        acting.cancel(cluster, job)
+    else:
+        cluster.delete(job.kind, job.name, job.namespace)
 
 
 def leave_outputs(folder: Path | None, job: "Job", code: int) -> None:

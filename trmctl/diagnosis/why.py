@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trmctl import pods as p
-from trmctl.cluster import WORKFLOW, Object
+from trmctl.cluster import TRMRUN, WORKFLOW, Object
 from trmctl.diagnosis.causes import ENDINGS, MOUNTS, NOT_MADE, STORE, UNSCHEDULABLE, WAITING, Cause
 from trmctl.diagnosis.evidence import HIDDEN, Evidence
 from trmctl.phase import Phase, conditions
@@ -58,6 +58,23 @@ def well(seen: Evidence) -> str:
     if state.phase == Phase.DELETING:
         return "it is being deleted"
     return f"it is {state.phase.lower()}{f' ({state.message})' if state.message else ''}, and nothing is wrong so far"
+
+
+def told(seen: Evidence) -> Iterator[Finding]:
+    """Find what the controller of a TrmRun says of it."""
+    if seen.job.kind != TRMRUN or seen.state.phase in (Phase.RUNNING, Phase.SUCCEEDED, Phase.PAUSED, Phase.DELETING):
+        return
+    phase = str((seen.job.body.get("status") or {}).get("phase") or "")
+    if phase:
+        title = {"Refused": "its spec cannot be followed", "Backoff": "it waits before it is tried again"}.get(phase)
+        title = title or (f"it failed: {seen.state.reason}" if phase == "Failed" else f"it is {phase.lower()}")
+        advice = "correct the TrmRun and apply it again" if phase in ("Refused", "Failed") else "nothing yet"
+        yield Finding(title, _texts(seen.state.reason, seen.state.message), advice)
+    elif seen.age > TAKEN_UP_WITHIN:
+        yield Finding(
+            "no controller has taken it up", (f"{seen.age:.0f} s after it was made it has no status",),
+            "trmctl doctor; or submit it with --direct, as a plain job",
+        )  # fmt: skip
 
 
 def paused(seen: Evidence) -> Iterator[Finding]:
@@ -120,7 +137,7 @@ def _ahead(seen: Evidence) -> str:
 
 def not_made(seen: Evidence) -> Iterator[Finding]:
     """Find that the operator could not make its pods, or that nobody cares for the job."""
-    if seen.state.finished or seen.state.phase in (Phase.PAUSED, Phase.QUEUED):
+    if seen.state.finished or seen.state.phase in (Phase.PAUSED, Phase.QUEUED) or seen.job.kind == TRMRUN:
         return
     said = [one for one in seen.events if one.get("reason") in NOT_MADE_REASONS]
     if said and len(seen.pods) < max(1, seen.job.nodes):
@@ -271,7 +288,7 @@ def steps(seen: Evidence) -> Iterator[Finding]:
 
 
 LOOKS: Sequence[Callable[[Evidence], Iterator[Finding]]] = (
-    paused, queued, not_made, waiting, unscheduled, steps, ended, looping, leaving, silent,
+    paused, queued, not_made, waiting, unscheduled, steps, ended, told, looping, leaving, silent,
 )  # fmt: skip
 
 

@@ -71,7 +71,8 @@ class Doctor:
             ("dry run of a job", self.dry_run), ("rights", self.rights), ("useful rights", self.useful_rights),
             ("PodSecurity", self.pod_security), ("run file", self.of_the_run), ("queue", self.queue),
             ("machines", self.machines), ("priority class", self.priority_class), ("accounts", self.accounts),
-            ("TrainJob runtime", self.runtime), ("Prometheus", self.prometheus), ("Argo", self.argo),
+            ("TrainJob runtime", self.runtime), ("TrmRun", self.controller), ("Prometheus", self.prometheus),
+            ("Argo", self.argo),
         ]  # fmt: skip
         for name, check in checks:
             try:
@@ -289,6 +290,12 @@ class Doctor:
             )  # fmt: skip
         else:
             yield ok(f"ClusterTrainingRuntime {name} is there")
+
+    def controller(self) -> Iterator[Finding]:
+        """See whether runs can be handed in as TrmRuns, and somebody looks after them."""
+        from trmctl.doctor.controller import controller_findings
+
+        yield from controller_findings(self.cluster, self.namespace, only_look=self.only_look)
 
     def prometheus(self) -> Iterator[Finding]:
         """See whether a Prometheus takes our PodMonitors; one that none selects is silent."""

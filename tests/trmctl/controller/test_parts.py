@@ -1,0 +1,238 @@
+"""The parts around the core: who decides, what stores and pods say, which rights it uses, what waits in the queue."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.helm.guarded import GuardedCluster, rights
+from tests.trmctl.controller.test_crashes import disturbed, enough
+from tests.trmctl.controller.test_reconcile import wanted
+from tests.trmctl.controller.world import RUN, World
+from tests.trmctl.fake_cluster import FakeCluster
+from trmctl.cluster import KUEUE_WORKLOAD, LEASE, PYTORCHJOB, TRAINJOB, TRMRUN, WORKFLOW
+from trmctl.controller.lease import LASTS, NAME, Lease
+from trmctl.controller.runner import Queue
+from trmctl.controller.stores import Stores, ask, open_ours
+from trmctl.merge_patch import difference
+from trmkit.errors import StoreError
+from trmkit.render import names
+from trmkit.render.base import CONTROLLER
+from trmkit.spec.storage import StorageSection
+from trmkit.store.catalog import Listed, announce
+from trmkit.store.open import open_store
+
+
+def test_one_of_two_replicas_decides_and_the_other_takes_over_when_it_is_silent() -> None:
+    cluster = FakeCluster()
+    one, two = Lease(cluster, "team", "one"), Lease(cluster, "team", "two")
+    assert one.held(0.0)
+    assert not two.held(1.0)
+    assert one.held(12.0)
+    assert not two.held(13.0)
+    assert not two.held(13.0 + LASTS - 1)
+    assert two.held(13.0 + LASTS + 1)
+    assert not one.held(13.0 + LASTS + 2)
+    assert cluster.see(LEASE, NAME)["spec"]["leaseTransitions"] == 1
+
+
+def test_a_replica_that_leaves_lets_the_other_one_decide_at_once() -> None:
+    cluster = FakeCluster()
+    one, two = Lease(cluster, "team", "one"), Lease(cluster, "team", "two")
+    assert one.held(0.0)
+    one.release()
+    assert two.held(1.0)
+    assert not one.held(2.0)
+
+
+def test_of_two_that_renew_at_the_same_moment_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = FakeCluster()
+    one, two = Lease(cluster, "team", "one"), Lease(cluster, "team", "two")
+    one.held(0.0)
+    one.release()
+    read = cluster.get
+
+    def both(*args: object, **how: object) -> object:
+        found = read(*args, **how)  # type: ignore[arg-type]
+        monkeypatch.undo()
+        assert two.held(1.0)
+        return found
+
+    monkeypatch.setattr(cluster, "get", both)
+    assert not one.held(1.0)
+
+
+def test_what_waits_is_taken_once_and_in_its_time() -> None:
+    now = [0.0]
+    queue = Queue(lambda: now[0])
+    queue.put(("team", "late"), 5.0)
+    queue.put(("team", "soon"), 0.0)
+    queue.put(("team", "late"), 1.0)
+    queue.put(("team", "late"), 9.0)
+    assert queue.take() == ("team", "soon")
+    now[0] = 2.0
+    assert queue.take() == ("team", "late")
+    assert len(queue) == 0
+    queue.close()
+    assert queue.take() is None
+
+
+def test_one_listing_of_a_store_tells_of_all_runs(tmp_path: Path) -> None:
+    store, opened = open_store(StorageSection(remote=str(tmp_path))), []
+    announce(store, Listed("demo", "deadbeef", "training", 30, 100, "exact_accuracy", 0.5, 0.0))
+
+    def opens(section: StorageSection):
+        opened.append(section.remote)
+        return store
+
+    found = wanted(run={**RUN, "storage": {"remote": str(tmp_path)}})
+    from dataclasses import replace
+
+    found = replace(found, run_id="deadbeef", store=f"{tmp_path}/demo/deadbeef")
+    now = [0.0]
+    stores = Stores(lambda: now[0], asks=lambda pod: {}, opens=opens)
+    progress = stores.progress(found, [])
+    assert (progress.readable, progress.step, progress.total, progress.value) == (True, 30, 100, 0.5)
+    assert progress.checkpoint is None
+    before = len(opened)
+    stores.progress(replace(found, run_id="0badcafe", store=f"{tmp_path}/demo/0badcafe"), [])
+    assert len(opened) == before
+
+
+def test_credentials_only_go_to_the_controllers_own_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://store:8333")
+    with pytest.raises(StoreError, match="not the store"):
+        open_ours(StorageSection(remote="s3://bucket/runs", endpoint_url="http://elsewhere:9000"))
+    with pytest.raises(StoreError, match="no bucket"):
+        open_ours(StorageSection(remote="/etc"))
+    assert open_ours(StorageSection(remote="s3://bucket/runs", endpoint_url="http://store:8333")).url.startswith(
+        "s3://"
+    )
+
+
+def test_a_store_that_cannot_be_read_says_why() -> None:
+    def broken(section: StorageSection):
+        raise StoreError("no such bucket")
+
+    progress = Stores(lambda: 0.0, asks=lambda pod: {}, opens=broken).progress(wanted(), [])
+    assert (progress.readable, progress.problem) == (False, "no such bucket")
+
+
+def test_a_pod_is_asked_at_its_own_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pod(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"trm_train_step 7\ntrm_last_step_timestamp_seconds 1.5e9\nnonsense\n")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Pod)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    monkeypatch.setattr("trmctl.controller.stores.METRICS_PORT", server.server_address[1])
+    assert ask({"status": {"podIP": "127.0.0.1"}})["trm_train_step"] == 7.0
+    server.shutdown()
+    server.server_close()
+    assert ask({"status": {"podIP": "127.0.0.1"}}) == {}
+    assert ask({"status": {}}) == {}
+
+
+def test_a_merge_patch_makes_the_new_of_the_old() -> None:
+    old = {"a": 1, "b": {"c": 1, "d": 2}, "e": [1]}
+    new = {"b": {"c": 1, "f": 3}, "e": [2]}
+    assert difference(old, new) == {"a": None, "b": {"d": None, "f": 3}, "e": [2]}
+    assert difference(new, new) == {}
+
+
+def test_every_right_of_the_controller_is_used_and_no_other_is_needed() -> None:
+    used: set[tuple[str, str, str]] = set()
+    served = (PYTORCHJOB, TRAINJOB, WORKFLOW, TRMRUN, KUEUE_WORKLOAD, LEASE)
+    for life in (disturbed, enough):
+        world = World()
+        world.cluster = GuardedCluster(CONTROLLER, "team", *served)
+        world.cluster.lingering = True
+        live_through(world, life)
+        assert not world.cluster.refused
+        used |= world.cluster.used
+    used |= in_a_queue() | as_a_pipeline() | as_a_trainjob() | watched()
+    assert used == rights(CONTROLLER)
+
+
+def live_through(world: World, life) -> None:
+    script = life(world)
+    controller = world.controller()
+    lease = Lease(world.cluster, "team", "one")
+    for tick in range(80):
+        lease.held(tick * 11.0)
+        controller.resync()
+        if script and script[0][0](world):
+            script.pop(0)[1](world)
+        world.tick()
+        controller.look_at("team", "one")
+    world.cluster.remove(TRMRUN, "one")
+    world.after(controller, 12)
+
+
+def guarded() -> tuple[World, GuardedCluster]:
+    world = World()
+    cluster = GuardedCluster(CONTROLLER, "team", PYTORCHJOB, TRAINJOB, WORKFLOW, TRMRUN, KUEUE_WORKLOAD, LEASE)
+    world.cluster = cluster
+    return world, cluster
+
+
+def in_a_queue() -> set[tuple[str, str, str]]:
+    """A run that waits in a queue of Kueue, and is paused there."""
+    world, cluster = guarded()
+    world.apply(run={"cluster": {"queue": "batch"}})
+    controller = world.controller()
+    world.after(controller, 3)
+    job = cluster.see(PYTORCHJOB, cluster.names(PYTORCHJOB)[0])
+    labels = {"kueue.x-k8s.io/job-uid": job["metadata"]["uid"]}
+    cluster.put(KUEUE_WORKLOAD, {"metadata": {"name": "w", "labels": labels}, "spec": {"active": True}})
+    world.change(suspend=True)
+    world.after(controller, 2)
+    assert cluster.see(KUEUE_WORKLOAD, "w")["spec"]["active"] is False
+    return cluster.used
+
+
+def as_a_pipeline() -> set[tuple[str, str, str]]:
+    """A pipeline that is paused, and made anew."""
+    world, cluster = guarded()
+    world.apply(pipeline=True)
+    controller = world.controller()
+    world.after(controller, 2)
+    name = cluster.names(WORKFLOW)[0]
+    cluster.edit(WORKFLOW, name, status={"phase": "Running", "startedAt": "2026-01-01T12:00:00Z"})
+    world.change(suspend=True)
+    world.after(controller, 2)
+    assert cluster.see(WORKFLOW, name)["spec"]["suspend"] is True
+    cluster.edit(WORKFLOW, name, status={"phase": "Failed", "finishedAt": "2026-01-01T13:00:00Z"})
+    world.change(suspend=False)
+    world.after(controller, 4)
+    return cluster.used
+
+
+def as_a_trainjob() -> set[tuple[str, str, str]]:
+    """A run as a TrainJob, of which other settings are asked."""
+    world, cluster = guarded()
+    world.apply(run={"cluster": {"backend": "trainjob"}})
+    controller = world.controller()
+    world.after(controller, 2)
+    assert len(cluster.names(TRAINJOB)) == 1
+    controller.look_at("team", "one")
+    world.change(suspend=True)
+    world.after(controller, 1)
+    world.change(suspend=False, run={**RUN, "cluster": {"backend": "trainjob", "memory": "32Gi"}})
+    world.after(controller, 3)
+    label = cluster.see(TRAINJOB, cluster.names(TRAINJOB)[0])["metadata"]["labels"]
+    assert label[names.TRMRUN] == "one"
+    return cluster.used
+
+
+def watched() -> set[tuple[str, str, str]]:
+    """Return what kopf lists and watches for the handlers of the shell."""
+    from trmctl.controller.shell import WATCHED
+
+    return {(kind.group, kind.plural, verb) for kind in WATCHED for verb in ("list", "watch")}

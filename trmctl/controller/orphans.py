@@ -1,0 +1,33 @@
+"""Jobs whose TrmRun is gone. Pure.
+
+A job does not belong to its TrmRun by an owner reference: whoever removed the definition of TrmRuns would remove every
+TrmRun, and Kubernetes every job with it, in the middle of training. So it is the controller that ends such a job, when
+its TrmRun has been missed for a while and TrmRuns can still be made.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from trmctl.controller.seen import Job
+
+GRACE = 60.0
+"""Seconds for which a TrmRun is missed before its job is ended."""
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A job that a TrmRun was for which is not there."""
+
+    namespace: str
+    job: Job
+
+
+def orphans(jobs: Sequence[Orphan], there: Collection[tuple[str, str]]) -> list[Orphan]:
+    """Return the jobs whose TrmRun is not among those that are `there`, by namespace and name."""
+    return [one for one in jobs if one.job.trmrun and (one.namespace, one.job.trmrun) not in there]
+
+
+def missed(found: Sequence[Orphan], before: Mapping[str, float], now: float) -> tuple[dict[str, float], list[Orphan]]:
+    """Return since when each orphan, by uid, is one, and those that have been for longer than the grace."""
+    since = {one.job.uid: before.get(one.job.uid, now) for one in found}
+    return since, [one for one in found if now - since[one.job.uid] >= GRACE]

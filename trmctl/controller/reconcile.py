@@ -1,0 +1,386 @@
+"""Decides what a run should be, from what it is: no clock, no cluster, nothing remembered but the status itself.
+
+Every decision is made from the beginning, and may be made again: after a crash, from old news, by another replica.
+So what is done is named by what it is for (a job's name follows from the run file), is tied to what was seen (a uid, a
+version), and is written down before it is done, where only the status remembers it.
+"""
+
+from collections.abc import Callable, Sequence
+
+from trmctl.controller import attempts
+from trmctl.controller.actions import Action, Adopt, Delete, Make, Pause, Resume
+from trmctl.controller.report import newest, report, why
+from trmctl.controller.seen import Job, Observed, Wanted, is_another, job_name
+from trmctl.controller.turn import ENDED, Turn, stamp
+from trmctl.phase import Phase
+from trmkit.spec.trmrun import seconds as length
+
+STALLED_TWICE = 2.0
+"""Times `cluster.stall_minutes` without a step, after which the watchdog in the pods has to be dead itself."""
+
+
+def reconcile(seen: Observed, now: float) -> list[Action]:
+    """Return what to do about a TrmRun, the status first. Nothing: all is as it should be."""
+    if seen.run.leaving:
+        return []
+    turn = Turn(seen, now)
+    turn.set(observedGeneration=seen.run.generation)
+    good = accepted(turn)
+    if good and over(turn):
+        tidy(turn, needed(seen))
+    elif turn.old.get("phase") not in ENDED or good:
+        report(turn, own(seen))
+        if good:
+            any(rule(turn, needed(seen)) for rule in RULES)
+    return turn.actions()
+
+
+def needed(seen: Observed) -> Wanted:
+    """Return what a TrmRun whose spec can be followed asks for."""
+    assert seen.wanted is not None
+    return seen.wanted
+
+
+def own(seen: Observed) -> Job | None:
+    """Return the job that trains, of the name that is wanted and for this TrmRun; None: there is none."""
+    name = job_name(seen.run, seen.wanted)
+    return next((one for one in seen.jobs if one.name == name and one.trmrun == seen.run.name), None)
+
+
+def accepted(turn: Turn) -> bool:
+    """Say whether the spec can be followed; where it cannot, whatever trains goes on, and is only reported."""
+    seen, wanted = turn.seen, turn.seen.wanted
+    if wanted is None:
+        return _refused(turn, "InvalidSpec", seen.problem)
+    if is_another(seen.run, wanted):
+        before = turn.old["run"]["id"]
+        return _refused(
+            turn, "RunChanged",
+            f"spec.run is now run {wanted.run_id}, and this TrmRun is run {before}: model, data, seed and training make"
+            " a run what it is; put them back, or make another TrmRun",
+        )  # fmt: skip
+    kind = (turn.old.get("job") or {}).get("kind")
+    if kind and (kind == "Workflow") != (wanted.kind == "Workflow"):
+        return _refused(turn, "PipelineChanged", "spec.pipeline cannot change; put it back, or make another TrmRun")
+    taken = next((one for one in seen.jobs if one.name == wanted.job and one.trmrun not in ("", seen.run.name)), None)
+    if taken is not None:
+        return _refused(turn, "NameTaken", f"{taken.kind} {taken.name} is there for TrmRun {taken.trmrun} already")
+    turn.condition("Accepted", True, "Accepted")
+    store = {"store": wanted.store} if wanted.store else {}
+    turn.set(run={"name": wanted.spec.run.name, "id": wanted.run_id, **store})
+    return True
+
+
+def _refused(turn: Turn, reason: str, message: str) -> bool:
+    turn.condition("Accepted", False, reason, message)
+    job = own(turn.seen)
+    if turn.status.get("phase") in ENDED:
+        for one in _ours(turn):
+            _stop(turn, one)
+        return False
+    if job is None or job.state.finished:
+        turn.phase("Refused", reason, message)
+    else:
+        turn.phase(_phase_of(job), reason, message)
+    return False
+
+
+def over(turn: Turn) -> bool:
+    """Say whether the run has ended. One that failed begins anew when its spec is changed: somebody has mended it."""
+    phase = turn.old.get("phase")
+    if phase != "Failed" or turn.old.get("observedGeneration") == turn.seen.run.generation:
+        return phase in ENDED
+    turn.set(attempts=None, attemptsWithoutProgress=None, startTime=None, completionTime=None, nextAttemptTime=None)
+    turn.set(pausedSince=None, pausedSeconds=None)
+    turn.condition("Failed", False, "TriedAgain", "its spec was changed")
+    turn.condition("Succeeded", False, "TriedAgain", "its spec was changed")
+    job = own(turn.seen)
+    if job is not None and (job.state.finished or job.kind == "Workflow"):
+        turn.set(discarded=job.uid)
+    return False
+
+
+def tidy(turn: Turn, wanted: Wanted) -> None:
+    """Have a run that is over do nothing more, and remove its jobs when they have stayed long enough."""
+    newest(turn)  # pods that were told to leave save once more
+    ended_at = turn.at("completionTime") or turn.now
+    keep = wanted.spec.keep
+    age = length(keep.age) if keep.age is not None else wanted.spec.run.cluster.ttl_seconds
+    old = age is not None and turn.now - ended_at > age
+    many = keep.count is not None and turn.seen.newer >= keep.count
+    for job in _ours(turn):
+        if job.state.phase == Phase.DELETING:
+            continue
+        if not job.quiet:
+            _stop(turn, job)
+        elif old or many:
+            turn.do(Delete(job.kind, job.name, job.uid, "it is over, and was kept as long as it should be"))
+
+
+def _stop(turn: Turn, job: Job) -> None:
+    if not job.quiet and not job.paused and not job.stopping and job.state.phase != Phase.DELETING:
+        turn.do(Pause(job.kind, job.name, job.uid, for_good=True))
+
+
+def _ours(turn: Turn) -> Sequence[Job]:
+    return [one for one in turn.seen.jobs if one.trmrun == turn.seen.run.name]
+
+
+# -- rules: each says whether it has decided
+
+
+def discarded(turn: Turn, wanted: Wanted) -> bool:
+    """Remove a job about which all is decided and written down, however often it is seen."""
+    job = own(turn.seen)
+    if job is None or job.uid != turn.status.get("discarded"):
+        turn.set(discarded=None)
+        return False
+    for one in _ours(turn):
+        if one.state.phase != Phase.DELETING:
+            turn.do(Delete(one.kind, one.name, one.uid, "it is made anew, to go on from its newest checkpoint"))
+    if turn.status.get("phase") != "Backoff":
+        turn.phase("Pending", "TriedAgain", "it is tried again")
+    return True
+
+
+def stale(turn: Turn, wanted: Wanted) -> bool:
+    """Remove jobs of this TrmRun that are no longer wanted; nothing is made while one of them is there."""
+    known = {wanted.job, wanted.beside} - {""}
+    others = [one for one in _ours(turn) if one.name not in known]
+    for job in others:
+        if job.state.phase != Phase.DELETING:
+            turn.do(Delete(job.kind, job.name, job.uid, "the TrmRun asks for another job"))
+    if others:
+        turn.phase("Pending", "JobReplaced", f"{others[0].name} saves and leaves")
+    return bool(others)
+
+
+def adopt(turn: Turn, wanted: Wanted) -> bool:
+    """Take over a job of the wanted name that nobody has, or that was made for an earlier TrmRun of this name."""
+    run = turn.seen.run
+    for job in turn.seen.jobs:
+        if job.name != wanted.job or (job.trmrun and job.trmrun_uid == run.uid):
+            continue
+        if job.state.phase != Phase.DELETING:
+            turn.do(Adopt(job.kind, job.name, job.uid))
+        turn.phase(_phase_of(job), "Adopted", f"{job.kind} {job.name} was there, and is this run")
+        return True
+    return False
+
+
+def stopped_early(turn: Turn, wanted: Wanted) -> bool:
+    """End training that has done enough, and have the end scored."""
+    job = own(turn.seen)
+    if "stopped" not in turn.status:
+        found = _enough(turn, wanted, job)
+        if not found:
+            return False
+        turn.set(stopped=found)
+    told = turn.status["stopped"]
+    if job is not None and (job.final or job.state.phase == Phase.SUCCEEDED):
+        return False
+    message = f"{told['reason']} at update {told['step']}: it saves, and is then scored"
+    going = [one for one in _ours(turn) if not one.quiet]
+    for one in going:
+        _stop(turn, one)
+    for one in _ours(turn) if not going else ():
+        if one.state.phase != Phase.DELETING:
+            turn.do(Delete(one.kind, one.name, one.uid, "training has done enough"))
+    if not _ours(turn):
+        return False
+    turn.phase("Stopping", str(told["reason"]), message)
+    return True
+
+
+def _enough(turn: Turn, wanted: Wanted, job: Job | None) -> dict[str, object] | None:
+    """Return why training has done enough; None: it has not, or nobody knows."""
+    stop, seen = wanted.spec.stopWhen, turn.seen.progress
+    if stop is None or job is None or not job.live or seen.value is None or seen.metric != stop.metric:
+        return None
+    said: dict[str, object] = {"step": seen.step, "value": seen.value}
+    if stop.target is not None and seen.value >= stop.target:
+        return {"reason": "TargetReached", **said}
+    every = wanted.spec.run.evaluate.every_steps or 0
+    if stop.patience is None or seen.best_step is None or not every:
+        return None
+    return {"reason": "NoImprovement", **said} if seen.step - seen.best_step >= stop.patience * every else None
+
+
+def succeeded(turn: Turn, wanted: Wanted) -> bool:
+    """See that it is done: the job, and the one beside it."""
+    job = own(turn.seen)
+    if job is None or job.state.phase != Phase.SUCCEEDED:
+        return False
+    second = _second(turn, wanted)
+    if wanted.beside and not job.final:
+        if second is not None and second.state.phase == Phase.FAILED:
+            turn.end("Failed", "ScoringFailed", f"it was trained; {second.name} failed: {second.state.message}")
+            return True
+        if second is None:
+            turn.do(Make(job.final))
+        if second is None or second.state.phase != Phase.SUCCEEDED:
+            turn.phase("Running", "Scoring", f"it is trained; {wanted.beside} scores it")
+            return True
+    early = turn.status.get("stopped")
+    if early:
+        turn.end("Succeeded", str(early["reason"]), f"{early['reason']} at update {early['step']}; scored and reported")
+    else:
+        turn.end("Succeeded", "Succeeded", "it is done")
+    return True
+
+
+def _second(turn: Turn, wanted: Wanted) -> Job | None:
+    return next((one for one in _ours(turn) if wanted.beside and one.name == wanted.beside), None)
+
+
+def overdue(turn: Turn, wanted: Wanted) -> bool:
+    """End a run whose time is up."""
+    began, limit = turn.at("startTime"), wanted.spec.deadline
+    if began is None or limit is None or wanted.spec.suspend:
+        return False
+    paused = float(turn.status.get("pausedSeconds") or 0.0)
+    since = turn.at("pausedSince")
+    paused += 0.0 if since is None else turn.now - since
+    if turn.now - began - paused <= length(limit):
+        return False
+    attempts.close(turn, "DeadlineExceeded", None)
+    turn.end("Failed", "DeadlineExceeded", f"it was not done {limit} after its first job was made; it saves and leaves")
+    tidy(turn, wanted)
+    return True
+
+
+def failed(turn: Turn, wanted: Wanted) -> bool:
+    """Decide about a job that failed: try again after a pause, or give up."""
+    job = own(turn.seen)
+    if job is None or job.state.phase != Phase.FAILED:
+        return False
+    attempts.close(turn, job.state.reason, job.exit)
+    if not attempts.may_help(job, turn.status):
+        turn.end("Failed", job.state.reason or "Failed", why(turn) or job.state.message)
+        return True
+    return _again(turn, wanted, job, "it failed")
+
+
+def _again(turn: Turn, wanted: Wanted, job: Job, because: str) -> bool:
+    """Remove a job to make it anew, if there may be another attempt."""
+    found = attempts.verdict(turn, wanted.spec)
+    if found.reason:
+        turn.end("Failed", found.reason, f"{found.message}; {found.next}")
+        tidy(turn, wanted)
+        return True
+    turn.set(nextAttemptTime=stamp(turn.now + found.wait), restarts=int(turn.status.get("restarts") or 0) + 1)
+    turn.phase("Backoff", job.state.reason or "Failed", f"{because}: {why(turn) or job.state.message}")
+    turn.set(discarded=job.uid)
+    return discarded(turn, wanted)
+
+
+def looping(turn: Turn, wanted: Wanted) -> bool:
+    """End a job that is started again and again by its operator, and gets no further."""
+    job = own(turn.seen)
+    if job is None or job.start is None or job.start.ended is None:
+        return False
+    found = attempts.verdict(turn, wanted.spec)
+    if not found.reason:
+        return False
+    turn.end("Failed", found.reason, f"{found.message}; {found.next}")
+    tidy(turn, wanted)
+    return True
+
+
+def stalled(turn: Turn, wanted: Wanted) -> bool:
+    """Make a gang anew that has not made a step for so long that its own watchdog has to be dead."""
+    job, limit = own(turn.seen), wanted.spec.run.cluster.stall_minutes
+    last = turn.at("lastStepTime")
+    if job is None or job.state.phase != Phase.RUNNING or job.start is None or limit is None or last is None:
+        return False
+    if max(last, job.start.at) + STALLED_TWICE * 60.0 * limit > turn.now or last < job.start.at:
+        return False
+    attempts.close(turn, "Stalled", 137)
+    return _again(turn, wanted, job, f"no step for {(turn.now - last) / 60:.0f} minutes")
+
+
+def changed(turn: Turn, wanted: Wanted) -> bool:
+    """Make a job anew whose cluster settings were changed."""
+    job = own(turn.seen)
+    if job is None or job.hash == wanted.hash or job.final or job.state.phase == Phase.DELETING:
+        return False
+    for one in _ours(turn):
+        turn.do(Delete(one.kind, one.name, one.uid, "the TrmRun asks for other settings"))
+    attempts.close(turn, "Preempted", 143)
+    turn.phase("Stopping", "SettingsChanged", "it saves, and goes on with the new settings")
+    return True
+
+
+def suspended(turn: Turn, wanted: Wanted) -> bool:
+    """Have a run save and wait, or go on, as its spec says."""
+    job = own(turn.seen)
+    if not wanted.spec.suspend:
+        since = turn.at("pausedSince")
+        if since is not None:
+            passed = float(turn.status.get("pausedSeconds") or 0.0) + turn.now - since
+            turn.set(pausedSince=None, pausedSeconds=round(passed))
+        if job is None or not job.paused or job.state.phase == Phase.DELETING:
+            return False
+        turn.do(Resume(job.kind, job.name, job.uid))
+        turn.phase("Pending", "Resumed", "it goes on from its newest checkpoint")
+        return True
+    if "startTime" in turn.status and "pausedSince" not in turn.status:
+        turn.set(pausedSince=stamp(turn.now))
+    if job is None:
+        turn.phase("Paused", "Suspended", "spec.suspend is true; no job is made")
+        return True
+    if not job.paused and job.state.phase != Phase.DELETING:
+        turn.do(Pause(job.kind, job.name, job.uid))
+    if job.quiet:
+        turn.phase("Paused", "Suspended", "it has saved, and gave back its machines")
+    else:
+        turn.phase("Stopping", "Suspended", "it saves, and gives back its machines")
+    return True
+
+
+def going(turn: Turn, wanted: Wanted) -> bool:
+    """Report a job that is there and may go on; see to the one beside it."""
+    job = own(turn.seen)
+    if job is None:
+        return False
+    if "startTime" not in turn.status:  # it was adopted
+        turn.set(startTime=stamp(turn.now))
+    alone = bool(wanted.beside) and not job.final and _second(turn, wanted) is None
+    if (alone or (turn.old.get("job") or {}).get("uid") != job.uid) and job.state.phase != Phase.DELETING:
+        turn.first(Make(job.final))  # whoever made it may have died before all that belongs to it was there
+    turn.set(nextAttemptTime=None)
+    reason = job.state.reason if job.state.phase != Phase.RUNNING else ""
+    turn.phase(_phase_of(job), reason or str(job.state.phase), why(turn) or job.state.message)
+    return True
+
+
+def make(turn: Turn, wanted: Wanted) -> bool:
+    """Make the job, once its time has come and nothing of an earlier one is left."""
+    due = turn.at("nextAttemptTime")
+    if due is not None and turn.now < due:
+        turn.phase("Backoff", str(turn.old.get("reason") or "Backoff"), str(turn.old.get("message") or ""))
+        return True
+    if turn.seen.leftover or _ours(turn):
+        turn.phase("Pending", "PodsLeave", f"{turn.seen.leftover} pods of an earlier job save and leave")
+        return True
+    if "startTime" in turn.status and turn.seen.progress.state == "scored":
+        turn.end("Succeeded", "Succeeded", "it is done; its job was gone before anybody saw it end")
+        return True
+    if "startTime" not in turn.status:
+        turn.set(startTime=stamp(turn.now), pausedSeconds=None)
+    turn.set(job={"kind": wanted.kind, "name": wanted.job})
+    turn.phase("Pending", "Made", f"{wanted.kind} {wanted.job} is made")
+    turn.do(Make("stopped" in turn.status))
+    return True
+
+
+RULES: Sequence[Callable[[Turn, Wanted], bool]] = (
+    discarded, stale, adopt, succeeded, overdue, stopped_early, failed, looping, changed, suspended, stalled, going,
+    make,
+)  # fmt: skip
+
+
+def _phase_of(job: Job) -> str:
+    """Return a job's phase as that of a run."""
+    names = {Phase.DELETING: "Stopping", Phase.UNKNOWN: "Pending", Phase.FAILED: "Backoff", Phase.SUCCEEDED: "Running"}
+    return names.get(job.state.phase, str(job.state.phase))
