@@ -13,6 +13,8 @@ from typing import Any, TypeGuard
 import yaml
 
 from trmkit.render import base
+from trmkit.render.crd import NAME as CRD
+from trmkit.render.crd import definition
 from trmkit.render.pod import CONTAINER_SECURITY, CREDENTIALS, POD_SECURITY
 from trmkit.render.runtime import runtime
 from trmkit.render.text import write_all
@@ -92,15 +94,24 @@ def generated(root: Path) -> Iterator[tuple[str, str]]:
     files = f"{CHART}/files"
     rules = {
         "step": base.RESULTS, "workflow": base.RULES, "viewer": base.VIEWER, "viewerMetrics": base.METRICS,
-        "editor": base.EDITOR, "doctor": base.LOOKER,
+        "editor": base.EDITOR, "doctor": base.LOOKER, "controller": base.CONTROLLER,
     }  # fmt: skip
     written: dict[str, Any] = {name: base.as_rules(those) for name, those in rules.items()}
     written["doctor"].append(config_map(base.DEFAULTS))
     written["doctorEverywhere"] = [*base.as_rules(base.LOOKER_EVERYWHERE), config_map(base.KUEUE_CONFIG[1])]
+    written["doctorEverywhere"].append(
+        {
+            "apiGroups": ["apiextensions.k8s.io"],
+            "resources": ["customresourcedefinitions"],
+            "resourceNames": [CRD],
+            "verbs": ["get"],
+        }
+    )
     yield f"{files}/rbac.yaml", NOTE + write_all([written])
     yield f"{files}/security.yaml", NOTE + write_all([{"pod": POD_SECURITY, "container": CONTAINER_SECURITY}])
     keys = [{"name": name, "optional": optional} for name, optional in CREDENTIALS.items()]
     yield f"{files}/credentials.yaml", NOTE + write_all([{"keys": keys}])
+    yield f"{files}/crd.yaml", NOTE + write_all([definition()])
     yield f"{files}/runtime.yaml", NOTE + write_all([runtime()])
     for template in (pipeline_template(), sweep_template(), ladder_template()):
         yield f"{files}/workflows/{template['metadata']['name']}.yaml", NOTE + write_all([template])

@@ -1,5 +1,6 @@
 """The reference page of the metrics, from the table that declares them."""
 
+from trmkit import controller_metrics
 from trmkit.metrics import LABELS, MOST_SERIES, PHASES, STATES, TABLE, Metric, Source
 
 TEXT = f"""\
@@ -39,6 +40,15 @@ def metrics_page(note: str) -> str:
     parts.append("## Labels\n\n| label | meaning |\n|---|---|")
     parts.append("\n".join(f"| `{name}` | {meaning} |" for name, meaning in LABELS.items()) + "\n")
     parts.append(f"States: {', '.join(STATES)}. Phases: {', '.join(PHASES)}; together they are all the time there was.")
+    parts.append(
+        "\n## The controller\n\nOf TrmRuns (`trmkit/controller_metrics.py`), on port "
+        f"{controller_metrics.PORT} of its pods.\n\n| metric | type | labels | meaning |\n|---|---|---|---|"
+    )
+    for one in controller_metrics.TABLE:
+        labels = ", ".join(f"`{label}`" for label in one.labels) or "–"
+        parts.append(f"| `{one.name}` | {one.type} | {labels} | {one.help} |")
+    parts.append("\n| label | meaning |\n|---|---|")
+    parts += [f"| `{name}` | {meaning} |" for name, meaning in controller_metrics.LABELS.items()]
     return "\n".join(parts) + "\n"
 
 

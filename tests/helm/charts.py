@@ -87,7 +87,7 @@ def pods(objects: list[Object]) -> list[tuple[str, Object]]:
         who = f"{body['kind']}/{body['metadata']['name']}"
         if body["kind"] == "Pod":
             found.append((who, body["spec"]))
-        elif body["kind"] == "StatefulSet":
+        elif body["kind"] in ("StatefulSet", "Deployment"):
             found.append((who, body["spec"]["template"]["spec"]))
         elif body["kind"] == "ClusterTrainingRuntime":
             jobs = body["spec"]["template"]["spec"]["replicatedJobs"]

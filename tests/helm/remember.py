@@ -7,7 +7,7 @@ import yaml
 
 from tests.helm.charts import CHART, SITUATIONS, Object, rendered
 
-ELSEWHERE = ("WorkflowTemplate", "ClusterTrainingRuntime")
+ELSEWHERE = ("WorkflowTemplate", "ClusterTrainingRuntime", "CustomResourceDefinition")
 """Kinds whose content is made, and compared, by docs.generate; as are dashboards and rules."""
 FOLDER = Path(__file__).parent
 

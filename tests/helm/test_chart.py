@@ -42,7 +42,11 @@ RELEASES = {
 SWITCHED_ON = {
     name: {"enabled": True}
     for name in ("pipelines", "podDisruptionBudget", "devStore", "networkPolicy", "doctor", "defaults")
-} | {"kueue": {"enabled": True, "clusterQueue": "all"}, "quota": {"hard": {"pods": 5}}}
+} | {
+    "kueue": {"enabled": True, "clusterQueue": "all"},
+    "quota": {"hard": {"pods": 5}},
+    "controller": {"enabled": True, "crd": {"create": False}, "replicas": 2},
+}
 """What every namespace may have for itself."""
 every_situation = pytest.mark.parametrize("situation", SITUATIONS)
 
@@ -112,7 +116,7 @@ def test_only_who_needs_a_token_gets_one(situation: str) -> None:
         if found["kind"] == "ServiceAccount":
             assert found["automountServiceAccountToken"] is False
     tokens = {who for who, spec in pods(objects) if spec.get("automountServiceAccountToken", True)}
-    assert all(who.startswith(("Pod/trm-doctor", "WorkflowTemplate/")) for who in tokens)
+    assert all(who.startswith(("Pod/trm-doctor", "WorkflowTemplate/", "Deployment/trm-controller")) for who in tokens)
     bound = {
         subject["name"] for found in objects if found["kind"].endswith("RoleBinding") for subject in found["subjects"]
     }

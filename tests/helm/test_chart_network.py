@@ -13,6 +13,8 @@ PODS: dict[str, tuple[str, dict[str, str]]] = {
     "trainer": (NAMESPACE, {**TRM, "app.kubernetes.io/component": "trainer", "trm.dev/run": "a"}),
     "step": (NAMESPACE, {**TRM, "workflows.argoproj.io/workflow": "w"}),
     "doctor": (NAMESPACE, {**TRM, "app.kubernetes.io/component": "doctor"}),
+    "controller": (NAMESPACE, {**TRM, "app.kubernetes.io/component": "controller"}),
+    "run elsewhere": ("other", {**TRM, "app.kubernetes.io/component": "trainer"}),
     "dev store": (NAMESPACE, {"app.kubernetes.io/name": "trm-dev-store", "app.kubernetes.io/component": "store"}),
     "neighbour": (NAMESPACE, {"app": "web"}),
     "prometheus": ("monitoring", {"app.kubernetes.io/name": "prometheus"}),
@@ -156,10 +158,26 @@ def test_the_api_server_is_reached_by_its_service_too_because_some_networks_look
     assert eks == {"cidrs": ["10.0.0.0/16", "172.20.0.1/32"], "ports": [443]}
 
 
+@pytest.mark.parametrize("situation", ["controller", "controller-second", "everything"])
+def test_the_controller_reaches_what_it_works_with_and_prometheus_reaches_it(situation: str) -> None:
+    objects = of_situation(situation)
+    assert allowed(objects, "controller", "API server", 6443)
+    assert allowed(objects, "controller", "dns", 53, "UDP")
+    assert allowed(objects, "controller", "trainer", 9400)
+    assert allowed(objects, "controller", "internet", 443), "the store"
+    assert allowed(objects, "prometheus", "controller", 9401)
+    assert allowed(objects, "controller", "run elsewhere", 9400) == (situation == "everything")
+    for target, port in (("trainer", 29500), ("neighbour", 80), ("metadata", 80), ("stranger", 443)):
+        assert not allowed(objects, "controller", target, port)
+    for source in ("stranger", "trainer", "neighbour", "step"):
+        assert not allowed(objects, source, "controller", 9401)
+    assert not allowed(of_situation("defaults"), "controller", "trainer", 9400), "there is none"
+
+
 def test_cilium_is_told_of_the_api_server_by_name() -> None:
     objects = of_situation("everything")
     specs = one(objects, "CiliumNetworkPolicy", "trm-api-server")["specs"]
-    names = ("trm-trainer", "trm-pipelines", "trm-doctor")
+    names = ("trm-trainer", "trm-pipelines", "trm-doctor", "trm-controller")
     plain = [one(objects, "NetworkPolicy", name)["spec"]["podSelector"] for name in names]
     assert [spec["endpointSelector"] for spec in specs] == plain, "the same pods"
     metrics, *callers = specs

@@ -10,10 +10,12 @@ from tests.trmctl.cluster_objects import add_event, add_job, add_pod, add_trainj
 from tests.trmctl.cluster_objects import failed as failed_conditions
 from tests.trmctl.conftest import GOOD, Run
 from tests.trmctl.test_doctor import healthy
+from tests.trmctl.test_doctor_controller import with_a_controller
 from trmctl.cluster import (
     CLAIM,
     CLUSTER_QUEUE,
     CRON_WORKFLOW,
+    DEFINITION,
     JOBSET,
     KUEUE_WORKLOAD,
     LOCAL_QUEUE,
@@ -23,11 +25,12 @@ from trmctl.cluster import (
     SECRET,
     SERVICE_ACCOUNT,
     TRAINJOB,
+    TRMRUN,
     WORKFLOW,
     WORKFLOW_TEMPLATE,
 )
 from trmctl.phase import QUEUE
-from trmkit.render.base import EDITOR, LOOKER, LOOKER_EVERYWHERE, METRICS, RESULTS, RULES, VIEWER, Rules
+from trmkit.render.base import CONTROLLER, EDITOR, LOOKER, LOOKER_EVERYWHERE, METRICS, RESULTS, RULES, VIEWER, Rules
 from trmkit.render.names import job_name
 from trmkit.spec.load import loads
 
@@ -38,7 +41,21 @@ SERVED = (
 NAME, JOB = job_name(loads(GOOD)), "demo-0123abcd"
 CONFIG_MAPS: Rules = (("", ("configmaps",), ("get",)),)
 """In the chart bound to two names: the namespace's defaults, and Kueue's configuration."""
-STEP = ("submit", "--yes", "--wait", "--follow", "--if-exists", "adopt", "--on-signal", "delete", "--outputs", "out")
+DEFINITIONS: Rules = (("apiextensions.k8s.io", ("customresourcedefinitions",), ("get",)),)
+"""In the chart bound to one name, that of TrmRun."""
+STEP = (
+    "submit",
+    "--direct",
+    "--yes",
+    "--wait",
+    "--follow",
+    "--if-exists",
+    "adopt",
+    "--on-signal",
+    "delete",
+    "--outputs",
+    "out",
+)
 """What the train step of a pipeline executes (`workflows.parts.SUBMIT`)."""
 SECRETS = {("", "secrets", "get")}
 """Whether a Secret is there cannot be asked without the right to read it; `submit` says that it does not know."""
@@ -49,6 +66,11 @@ RUNTIMES: Right = ("trainer.kubeflow.org", "clustertrainingruntimes", "get")
 """Of the whole cluster: who is bound in a namespace is told that it is not known, and goes on."""
 BEYOND_A_STEP = {("", "resourcequotas", "list"), QUEUES, RUNTIMES}
 """What `submit` looks at where it may, which whoever handed in the pipeline did before."""
+
+
+def of_kubectl(rules: Rules) -> set[Right]:
+    """Return the rights that people use with kubectl, to apply a TrmRun and to look at it; no command asks for them."""
+    return {right for right in rights(rules) if right[:2] == ("trm.dev", "trmruns")}
 
 
 class World:
@@ -254,7 +276,7 @@ def test_a_viewer_may_look_and_no_more(everywhere: bool, trmctl: Run) -> None:
     world = World(VIEWER + METRICS, trmctl, everywhere=everywhere)
     looks(world)
     hidden = set() if everywhere else {QUEUES}
-    assert world.used == rights(VIEWER + METRICS) - hidden
+    assert world.used == rights(VIEWER + METRICS) - hidden - of_kubectl(VIEWER)
     assert world.refused == hidden
 
 
@@ -271,11 +293,11 @@ def test_an_editor_may_do_everything_with_runs_and_no_more(everywhere: bool, trm
     hands_in(world, "submit", "--yes", "--wait", "--follow")
     acts(world)
     hidden = set() if everywhere else {QUEUES, RUNTIMES}
-    assert world.used == rights(EDITOR) - hidden
+    assert world.used == rights(EDITOR) - hidden - of_kubectl(EDITOR)
     assert world.refused == SECRETS | hidden
 
 
-@pytest.mark.parametrize("rules", [RULES, RESULTS, VIEWER, EDITOR, LOOKER, LOOKER_EVERYWHERE])
+@pytest.mark.parametrize("rules", [RULES, RESULTS, VIEWER, EDITOR, LOOKER, LOOKER_EVERYWHERE, CONTROLLER])
 def test_no_rule_has_a_wildcard_or_reads_secrets(rules: Rules) -> None:
     for right in rights(rules):
         assert "*" not in "".join(right)
@@ -284,14 +306,16 @@ def test_no_rule_has_a_wildcard_or_reads_secrets(rules: Rules) -> None:
 
 def test_the_account_of_helm_test_may_look_at_what_doctor_looks_at_and_no_more(trmctl: Run) -> None:
     whole = healthy()
-    more = (*LOOKER_EVERYWHERE, *CONFIG_MAPS)
-    cluster = GuardedCluster((*LOOKER, *CONFIG_MAPS), "team", *whole.served, TRAINJOB, JOBSET, RUNTIME, everywhere=more)
+    more = (*LOOKER_EVERYWHERE, *CONFIG_MAPS, *DEFINITIONS)
+    served = (*whole.served, TRAINJOB, JOBSET, RUNTIME, TRMRUN, DEFINITION)
+    cluster = GuardedCluster((*LOOKER, *CONFIG_MAPS), "team", *served, everywhere=more)
     cluster._objects = whole._objects
     cluster.put(RUNTIME, {"metadata": {"name": "trm"}})
+    with_a_controller(cluster)
     assert trmctl("doctor", "--in-cluster", cluster=cluster).code == 0
     assert cluster.used == rights((*LOOKER, *more))
     assert cluster.refused == set()
-    alone = GuardedCluster((*LOOKER, *CONFIG_MAPS), "team", *whole.served)
+    alone = GuardedCluster((*LOOKER, *CONFIG_MAPS), "team", *whole.served, TRMRUN, DEFINITION)
     alone._objects = whole._objects
     found = trmctl("doctor", "--in-cluster", cluster=alone)
     assert found.code == 0

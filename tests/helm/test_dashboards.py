@@ -11,9 +11,12 @@ from helm.trm.dashboards.src.build import dashboards
 from tests.helm.boards import BOARDS, ROOT, panels, queries, rules
 from tests.helm.promql import grouped, uses
 from tools.panels import Query
+from trmkit import controller_metrics
 from trmkit.metrics import BY_NAME, LABELS
 
 ALL = queries()
+CONTROLLER = {name: type_ for metric in controller_metrics.TABLE for name, type_ in metric.series.items()}
+"""Series of the controller of TrmRun, and their types."""
 RECORDED = {rule["record"] for rule in rules() if "record" in rule}
 TARGET = {"namespace", "run", "user", "pod", "node", "instance", "job"}
 """Labels that scraped series have from their target."""
@@ -28,13 +31,14 @@ FOREIGN = {
     "kueue_admitted_active_workloads": "gauge",
     "kueue_admission_wait_time_seconds_bucket": "counter",
     **{f"training_operator_jobs_{word}_total": "counter" for word in ("created", "successful", "failed", "restarted")},
+    **CONTROLLER,
     "ALERTS": "gauge",  # Prometheus itself
     "up": "gauge",
 }  # fmt: skip
 """Metrics that others export, and their types."""
 FOREIGN_LABELS = {
     "UUID", "GPU_I_ID", "gpu", "modelName", "exported_pod", "exported_namespace", "alertname", "alertstate", "severity",
-    "cluster_queue", "status", "job_namespace", "le",
+    "cluster_queue", "status", "job_namespace", "le", *controller_metrics.LABELS,
 }  # fmt: skip
 MADE = {"series", "score", "place"}
 """Labels that queries make with label_replace."""

@@ -87,6 +87,7 @@ class Fleet:
             "dcgm-honor": Samples("dcgm", {"POD": f"{self.faulty.job}-worker-0", "NODE": "faulty-0"}),
             "kueue": Samples("kueue"),
             "training-operator": Samples("training-operator"),
+            "controller": Samples("controller", {"NOW": f"{time.time():.0f}"}),
         }
         self.began = time.time()
         self.port = free_port()

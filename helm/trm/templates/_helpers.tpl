@@ -59,6 +59,37 @@ app.kubernetes.io/name: trm
 app.kubernetes.io/component: trainer
 {{- end }}
 
+{{/* Labels of the controller's pods. */}}
+{{- define "trm.controllerSelector" -}}
+app.kubernetes.io/name: trm
+app.kubernetes.io/component: controller
+{{- end }}
+
+{{/* Variables of a container that reaches the store: its credentials, and its address where no trm-defaults has it. */}}
+{{- define "trm.storeEnvironment" -}}
+{{- $plain := dict -}}
+{{- if not .Values.defaults.enabled -}}
+{{- $storage := include "trm.storage" . | fromYaml -}}
+{{- range $key, $name := dict "remote" "TRM_STORE" "endpoint_url" "AWS_ENDPOINT_URL_S3" "region" "AWS_REGION" -}}
+{{- with get $storage $key }}{{ $_ := set $plain $name . }}{{ end -}}
+{{- end -}}
+{{- end -}}
+- {name: HOME, value: /tmp}
+{{- range $name, $value := $plain }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- with include "trm.storageSecret" . }}
+{{- $secret := . }}
+{{- range ($.Files.Get "files/credentials.yaml" | fromYaml).keys }}
+{{- if not (hasKey $plain .name) }}
+- name: {{ .name }}
+  valueFrom:
+    secretKeyRef: {name: {{ $secret }}, key: {{ .name }}{{ if .optional }}, optional: true{{ end }}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Name of the LocalQueue that runs take; empty: none. */}}
 {{- define "trm.queue" -}}
 {{- .Values.defaults.queue | default (ternary .Values.kueue.localQueue "" .Values.kueue.enabled) -}}

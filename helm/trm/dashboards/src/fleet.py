@@ -4,6 +4,7 @@ from grafana_foundation_sdk.builders import common, dashboard, stat
 from grafana_foundation_sdk.models import common as looks
 from grafana_foundation_sdk.models import dashboard as model
 
+from helm.trm.dashboards.src.controller import add_controller
 from helm.trm.dashboards.src.parts import (
     BLUE,
     FIRING,
@@ -49,6 +50,7 @@ def fleet_board() -> dashboard.Dashboard:
     add_waste(board)
     add_signs(board)
     add_queue(board)
+    add_controller(board)
     marks = [mark("Alert", of("ALERTS", FIRING, "alertname"), "red")]
     return board.build(choices(), marks)
 
