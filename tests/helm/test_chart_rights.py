@@ -68,9 +68,8 @@ BEYOND_A_STEP = {("", "resourcequotas", "list"), QUEUES, RUNTIMES}
 """What `submit` looks at where it may, which whoever handed in the pipeline did before."""
 
 
-def of_kubectl(rules: Rules) -> set[Right]:
-    """Return the rights that people use with kubectl, to apply a TrmRun and to look at it; no command asks for them."""
-    return {right for right in rights(rules) if right[:2] == ("trm.dev", "trmruns")}
+OF_KUBECTL: set[Right] = {("trm.dev", "trmruns", "watch")}
+"""What people use as `kubectl get trm --watch`; no command asks for it."""
 
 
 class World:
@@ -158,6 +157,11 @@ def looks(world: World) -> None:
     Path("other.yaml").write_text(GOOD + "cluster: {memory: 1Gi}\n", encoding="utf-8")
     world.does(cluster, "diff", "other.yaml", JOB)
     world.does(waits_in_a_queue(world), "why", "demo")
+    for words in (("list",), ("status", "kept"), ("why", "kept")):
+        world.does(kept(world.cluster()), *words)
+    watched = kept(world.cluster())
+    watched.script = [lambda: watched.edit(TRMRUN, "kept", status={"phase": "Succeeded"})]
+    world.does(watched, "watch", "kept")
     trainjob = world.cluster()
     add_trainjob(trainjob, status={"jobsStatus": [{"ready": 1}]})
     world.does(trainjob, "status", "demo")
@@ -172,6 +176,13 @@ def looks(world: World) -> None:
         world.does(workflow, "status", "demo")
         workflow.script = [lambda workflow=workflow: over(workflow)]  # type: ignore[misc]
         world.does(workflow, "watch", "demo", code=0 if not kind else 4)
+
+
+def kept(cluster: GuardedCluster) -> GuardedCluster:
+    """Return the cluster with a run that a controller has yet to take up."""
+    cluster.served |= {TRMRUN}
+    cluster.put(TRMRUN, {"metadata": {"name": "kept"}, "spec": {"run": {"name": "kept"}}})
+    return cluster
 
 
 def ends_trainjob(cluster: GuardedCluster, name: str = JOB) -> None:
@@ -233,6 +244,8 @@ def acts(world: World) -> None:
                 made.put(CRON_WORKFLOW, cron())
             for words in commands:
                 world.does(made, *words, "demo")
+    for words in (("submit", "--yes"), ("pause", "kept"), ("resume", "kept"), ("delete", "kept")):
+        world.does(kept(world.cluster()), *words)
     queued = with_a_run(world, queue=True)
     world.does(queued, "pause", "demo")
     world.does(with_a_run(world), "exec", "demo", "--", "df")
@@ -276,7 +289,7 @@ def test_a_viewer_may_look_and_no_more(everywhere: bool, trmctl: Run) -> None:
     world = World(VIEWER + METRICS, trmctl, everywhere=everywhere)
     looks(world)
     hidden = set() if everywhere else {QUEUES}
-    assert world.used == rights(VIEWER + METRICS) - hidden - of_kubectl(VIEWER)
+    assert world.used == rights(VIEWER + METRICS) - hidden - OF_KUBECTL
     assert world.refused == hidden
 
 
@@ -293,7 +306,7 @@ def test_an_editor_may_do_everything_with_runs_and_no_more(everywhere: bool, trm
     hands_in(world, "submit", "--yes", "--wait", "--follow")
     acts(world)
     hidden = set() if everywhere else {QUEUES, RUNTIMES}
-    assert world.used == rights(EDITOR) - hidden - of_kubectl(EDITOR)
+    assert world.used == rights(EDITOR) - hidden - OF_KUBECTL
     assert world.refused == SECRETS | hidden
 
 

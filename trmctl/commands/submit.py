@@ -245,6 +245,12 @@ def checked(cluster: "Cluster", wanted: "Submission", *, fresh: bool) -> None:
         wrong = [line for line in wrong if "quota" not in line]
     for line in unknown:
         talk(f"  note  not known: {line}")
+    if wanted.trmrun is not None:
+        from trmctl.doctor.controller import lease
+
+        found = lease(cluster, wanted.namespace)
+        if found.state != "ok":
+            talk(f"  note  {found.message}; --direct hands in a plain job")
     if wrong:
         raise ClusterRefusedError(
             "\n".join([f"{wanted.name} would not start:", *(f"  {line}" for line in wrong)]),

@@ -74,13 +74,15 @@ EDITOR: Rules = (
     ("", ("pods/exec",), ("create", "get")),
     ("", ("events", "resourcequotas"), ("list",)),
     ("", ("persistentvolumeclaims",), ("get",)),
+    ("coordination.k8s.io", ("leases",), ("get",)),
     ("kueue.x-k8s.io", ("workloads",), ("list", "patch")),
     ("kueue.x-k8s.io", ("localqueues", "clusterqueues"), ("get",)),
     *METRICS,
 )
 """What a person needs to do everything with runs. `get pods/exec` is how older API servers see a web socket.
 
-`submit` looks whether the Secrets are there that a run names. That right is not in here: it would show their values.
+The Lease says whether a controller works. `submit` looks whether the Secrets are there that a run names. That right is
+not in here: it would show their values.
 """
 CONTROLLER: Rules = (
     ("trm.dev", ("trmruns",), ("get", "list", "watch", "create")),

@@ -7,6 +7,7 @@ import pytest
 from tests.trmctl.conftest import GOOD, Run
 from tests.trmctl.conftest import trmctl as trmctl_fixture
 from tests.trmctl.controller.world import World
+from tests.trmctl.test_doctor_controller import with_a_controller
 from trmctl.cluster import CONFIG_MAP, POD, PYTORCHJOB, TRMRUN
 from trmkit.render import names
 from trmkit.render.names import job_name
@@ -43,6 +44,16 @@ def test_submit_hands_in_a_trmrun_where_there_are_such(trmctl: Run, world: World
     spec = world.cluster.see(TRMRUN, NAME)["spec"]
     assert spec == {"run": loads(GOOD).model_dump(mode="json", exclude_unset=True)}
     assert "TrmRun" in result.err
+
+
+def test_submit_says_when_nobody_would_look_after_it(trmctl: Run, world: World) -> None:
+    alone = trmctl("submit", cluster=world.cluster)
+    assert "note  no controller is in" in alone.err
+    assert "--direct hands in a plain job" in alone.err
+    trmctl("delete", NAME, "--yes", cluster=world.cluster)
+    assert "no controller" not in trmctl("submit", cluster=with_a_controller(world.cluster)).err
+    silent = trmctl("submit", "--set", "seed=2", cluster=with_a_controller(world.cluster, ago=120))
+    assert "note  no controller has said anything for 60 s" in silent.err
 
 
 def test_what_is_not_said_stays_unsaid(trmctl: Run, world: World) -> None:
