@@ -199,6 +199,8 @@ class Controller:
         for one in late:
             probe = {"metadata": {"name": "trm-controller-probe", "namespace": one.namespace}, "spec": PROBE}
             try:
+                if self._cluster.get(TRMRUN, one.job.trmrun, one.namespace) is not None:
+                    continue  # it was made again since
                 self._cluster.create(TRMRUN, probe, dry_run=True)
                 kind = next(job.kind for job in found.jobs if job.uid == one.job.uid)
                 self._cluster.delete(kind, one.job.name, one.namespace, uid=one.job.uid)

@@ -117,9 +117,9 @@ class Runner:
             try:
                 held = self._lease.held(time.monotonic())
                 self._asked = time.monotonic()
-            except TrmError as error:
+            except Exception as error:  # noqa: BLE001 - as below
                 held = self._lease.lasts(time.monotonic())
-                self._log("the lease cannot be asked for", error=error.message)
+                self._failed(error, "the lease cannot be asked for")
             if held != self._leads.is_set():
                 self._log("decides" if held else "waits for another replica")
                 if held:
@@ -137,10 +137,14 @@ class Runner:
             try:
                 for key, due in self._controller.resync():
                     self._queue.put(key, due)
-            except TrmError as error:
-                self._controller.metrics.errors.labels(type(error).__name__).inc()
-                self._log("could not look at all runs", error=error.message, next=error.next)
+            except Exception as error:  # noqa: BLE001 - a thread that ended would look at nothing any more
+                self._failed(error, "could not look at all runs")
             self._stop.wait(self._every)
+
+    def _failed(self, error: Exception, event: str, **where: str) -> None:
+        self._controller.metrics.errors.labels(type(error).__name__).inc()
+        said = error.message if isinstance(error, TrmError) else f"{type(error).__name__}: {error}"
+        self._log(event, **where, error=said, next=getattr(error, "next", ""))
 
     def _work(self) -> None:
         while (key := self._queue.take()) is not None:
@@ -149,9 +153,8 @@ class Runner:
                 continue
             try:
                 due = self._controller.look_at(*key)
-            except TrmError as error:
-                self._controller.metrics.errors.labels(type(error).__name__).inc()
-                self._log("could not look at a run", namespace=key[0], run=key[1], error=error.message)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._failed(error, "could not look at a run", namespace=key[0], run=key[1])
                 due = self._every
             if due is not None:
                 self._queue.put(key, due)

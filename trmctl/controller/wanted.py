@@ -69,7 +69,10 @@ def submission(asked_for: Wanted, body: Object, *, final: bool = False) -> Submi
 
 
 def marker(asked_for: Wanted, body: Object) -> Callable[[Object], Object]:
-    """Return what puts a TrmRun's name on an object."""
+    """Return what puts a TrmRun's name on an object, and has only us remove it when it is over.
+
+    An operator that did so first would take what a run without a store has come to, before it was seen.
+    """
     labels = {names.TRMRUN: p.name(body)}
     notes = {names.TRMRUN_UID: p.uid(body), names.WANTED: asked_for.hash}
 
@@ -79,6 +82,12 @@ def marker(asked_for: Wanted, body: Object) -> Callable[[Object], Object]:
             "labels": {**about.get("labels", {}), **labels},
             "annotations": {**about.get("annotations", {}), **notes},
         }
-        return {**found, "metadata": {**about, **more}}
+        marked = {**found, "metadata": {**about, **more}}
+        if "spec" in found:
+            marked["spec"] = {key: value for key, value in found["spec"].items() if key != "ttlStrategy"}
+        if "runPolicy" in marked.get("spec", {}):
+            policy = marked["spec"]["runPolicy"]
+            marked["spec"]["runPolicy"] = {key: policy[key] for key in policy if key != "ttlSecondsAfterFinished"}
+        return marked
 
     return mark

@@ -1,5 +1,6 @@
 """The parts around the core: who decides, what stores and pods say, which rights it uses, what waits in the queue."""
 
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -11,9 +12,9 @@ from tests.trmctl.controller.test_crashes import disturbed, enough
 from tests.trmctl.controller.test_reconcile import wanted
 from tests.trmctl.controller.world import RUN, World
 from tests.trmctl.fake_cluster import FakeCluster
-from trmctl.cluster import KUEUE_WORKLOAD, LEASE, PYTORCHJOB, TRAINJOB, TRMRUN, WORKFLOW
+from trmctl.cluster import KUEUE_WORKLOAD, LEASE, PYTORCHJOB, TRAINJOB, TRMRUN, WORKFLOW, Kind
 from trmctl.controller.lease import LASTS, NAME, Lease
-from trmctl.controller.runner import Queue
+from trmctl.controller.runner import WORKERS, Queue, Runner
 from trmctl.controller.stores import Stores, ask, open_ours
 from trmctl.merge_patch import difference
 from trmkit.errors import StoreError
@@ -236,3 +237,39 @@ def watched() -> set[tuple[str, str, str]]:
     from trmctl.controller.shell import WATCHED
 
     return {(kind.group, kind.plural, verb) for kind in WATCHED for verb in ("list", "watch")}
+
+
+@pytest.mark.parametrize("kind", [PYTORCHJOB, TRAINJOB, WORKFLOW], ids=lambda kind: kind.kind)
+def test_nobody_but_the_controller_removes_a_job_that_is_over(kind: Kind) -> None:
+    world = World()
+    world.cluster.served -= {PYTORCHJOB}
+    world.cluster.served |= {kind}
+    world.apply(pipeline=kind == WORKFLOW, keep={"age": "7d"})
+    world.controller().resync()
+    (name,) = world.cluster.names(kind)
+    assert "ttl" not in json.dumps(world.cluster.see(kind, name)["spec"]).lower()
+
+
+def test_a_worker_that_meets_something_unforeseen_goes_on() -> None:
+    world = World()
+    looked = threading.Event()
+    controller = world.controller()
+
+    def broken(namespace: str, name: str) -> float | None:
+        if name != "last":
+            raise RuntimeError("unforeseen")
+        looked.set()
+        return None
+
+    controller.look_at = broken  # type: ignore[method-assign]
+    runner = Runner(controller, Lease(world.cluster, "team", "me"), 60.0, world._log)
+    runner.start()
+    try:
+        assert runner._leads.wait(5.0)
+        for number in range(2 * WORKERS):
+            runner.wake("team", f"run-{number}")
+        runner.wake("team", "last")
+        assert looked.wait(10.0)
+    finally:
+        runner.stop()
+    assert "RuntimeError: unforeseen" in [line.get("error") for line in world.lines]
