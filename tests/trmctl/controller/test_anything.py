@@ -5,8 +5,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.trmctl.controller.faults import Deadly, KilledError
+from tests.trmctl.controller.trainjobs import TrainWorld
 from tests.trmctl.controller.world import World
-from trmctl.cluster import POD, PYTORCHJOB, TRMRUN
+from trmctl.cluster import POD, TRMRUN
 
 ENDINGS = [(143, "Preempted"), (137, "OOMKilled"), (137, "Killed"), (1, "Error"), (2, "Config"), (139, "Error")]
 HAPPENINGS = [
@@ -20,8 +21,8 @@ happening = st.tuples(st.sampled_from(HAPPENINGS), st.integers(0, 7))
 class Life:
     """One run and all that happens to it."""
 
-    def __init__(self) -> None:
-        self.world = World()
+    def __init__(self, kind: type[World]) -> None:
+        self.world = kind()
         self.world.apply(deadline="2h", stopWhen={"target": 0.9}, attempts={"limit": 2})
         self.run = self.world.cluster.see(TRMRUN, "one")["spec"]["run"]
         self.deadly = Deadly(self.world.cluster)
@@ -48,7 +49,7 @@ class Life:
     def happen(self, what: str, number: int) -> None:
         """Have something happen."""
         world, run = self.world, self.run
-        pods, jobs = world.cluster.names(POD), world.cluster.names(PYTORCHJOB)
+        pods, jobs = world.cluster.names(POD), world.cluster.names(world.kind)
         if what == "suspend":
             world.change(suspend=True)
         elif what == "resume":
@@ -66,7 +67,7 @@ class Life:
         elif what == "pod lost" and pods:
             world.cluster.remove(POD, pods[number % len(pods)])
         elif what == "job deleted" and jobs:
-            world.cluster.delete(PYTORCHJOB, jobs[0])
+            world.cluster.delete(world.kind, jobs[0])
         elif what == "job fails" and jobs:
             world.fail(jobs[0])
         elif what == "no machine":
@@ -90,8 +91,8 @@ class Life:
             world.value[next(iter(world.steps))] = 0.95
 
 
-def lived(happenings: list[tuple[str, int]]) -> None:
-    life = Life()
+def lived(kind: type[World], happenings: list[tuple[str, int]]) -> None:
+    life = Life(kind)
     life.look()
     for what, number in happenings:
         life.happen(what, number)
@@ -109,7 +110,7 @@ def lived(happenings: list[tuple[str, int]]) -> None:
         life.tick()
     assert world.status()["phase"] in ("Succeeded", "Failed"), world.status()
     assert not [pod for pod in world.cluster.names(POD) if world.cluster.see(POD, pod)["status"]["phase"] == "Running"]
-    assert len(world.cluster.names(PYTORCHJOB)) <= 1
+    assert len(world.cluster.names(world.kind)) <= 1
     if world.saved:
         assert world.status()["checkpoint"]["step"] == max(world.saved.values())
     wrong = [line for line in world.lines if line["event"] == "failed"]
@@ -117,13 +118,13 @@ def lived(happenings: list[tuple[str, int]]) -> None:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
-@given(st.lists(happening, max_size=30))
-def test_it_ends_and_nothing_is_done_twice_or_lost(happenings):
-    lived(happenings)
+@given(st.sampled_from([World, TrainWorld]), st.lists(happening, max_size=30))
+def test_it_ends_and_nothing_is_done_twice_or_lost(kind, happenings):
+    lived(kind, happenings)
 
 
 @pytest.mark.full
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=[Phase.generate])
-@given(st.lists(happening, max_size=60))
-def test_it_ends_and_nothing_is_done_twice_or_lost_in_many_lives(happenings):
-    lived(happenings)
+@given(st.sampled_from([World, TrainWorld]), st.lists(happening, max_size=60))
+def test_it_ends_and_nothing_is_done_twice_or_lost_in_many_lives(kind, happenings):
+    lived(kind, happenings)

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from tests.trmctl.controller.faults import Deadly, KilledError, Late
+from tests.trmctl.controller.trainjobs import TrainWorld
 from tests.trmctl.controller.world import World
-from trmctl.cluster import CONFIG_MAP, POD, PYTORCHJOB, TRMRUN
+from trmctl import pods as p
+from trmctl.cluster import CONFIG_MAP, POD, TRMRUN
 
 Script = list[tuple[Callable[[World], bool], Callable[[World], Any]]]
 MOST_TICKS = 400
@@ -88,23 +90,25 @@ def adopted(world: World) -> Script:
     world.apply()
     other = world.controller()
     other.resync()
-    job = world.cluster.names(PYTORCHJOB)[0]
+    job = world.cluster.names(world.kind)[0]
     world.cluster.remove(TRMRUN, "one")
-    body = world.cluster.see(PYTORCHJOB, job)
+    body = world.cluster.see(world.kind, job)
     for note in ("trm.dev/trmrun-uid", "trm.dev/wanted"):
         del body["metadata"]["annotations"][note]
     del body["metadata"]["labels"]["trm.dev/trmrun"]
-    world.cluster.put(PYTORCHJOB, body)
+    world.cluster.put(world.kind, body)
     world.apply()
     return []
 
 
 LIVES = [disturbed, mended, enough, hopeless, overdue, stalled, replaced, adopted]
+Life = tuple[type[World], Callable[[World], Script]]
 
 
-def live(life: Callable[[World], Script], at: int = 0, after: bool = False) -> tuple[World, int]:
+def live(which: Life, at: int = 0, after: bool = False) -> tuple[World, int]:
     """Live a life, with the controller killed at its write number `at` and started again ten seconds later."""
-    world = World()
+    kind, life = which
+    world = kind()
     script = life(world)
     deadly = Deadly(world.cluster, at, after)
     controller, calm = world.controller(deadly), 0
@@ -135,9 +139,9 @@ def outcome(world: World) -> dict[str, Any]:
         "why": status["attempts"][-1]["reason"],
         "tried": len(status["attempts"]) <= 5,
         "conditions": {one["type"]: one["status"] for one in status["conditions"]},
-        "jobs": world.cluster.names(PYTORCHJOB),
+        "jobs": world.cluster.names(world.kind),
         "configs": world.cluster.names(CONFIG_MAP),
-        "pods": sorted(world.cluster.names(POD)),
+        "pods": sorted(p.rank(world.cluster.see(POD, name)) for name in world.cluster.names(POD)),
     }
 
 
@@ -147,12 +151,16 @@ def unharmed(world: World) -> None:
     assert world.live_at_once <= 1
 
 
-def few(lives: list[Any], quick: set[Any]) -> list[Any]:
-    """Return lives, those that are not `quick` for the long batteries."""
-    return [life if life in quick else pytest.param(life, marks=pytest.mark.full) for life in lives]
+def few(quick: set[Life]) -> list[Any]:
+    """Return lives with each kind of job, those that are not `quick` for the long batteries."""
+    each = [(kind, life) for kind in (World, TrainWorld) for life in LIVES]
+    return [
+        pytest.param(one, marks=() if one in quick else pytest.mark.full, id=f"{one[0].kind.kind}-{one[1].__name__}")
+        for one in each
+    ]
 
 
-@pytest.mark.parametrize("life", few(LIVES, {mended, enough, adopted}))
+@pytest.mark.parametrize("life", few({(World, enough), (World, adopted), (TrainWorld, mended)}))
 def test_killed_before_and_after_every_write_it_ends_the_same(life):
     whole, writes = live(life)
     unharmed(whole)
@@ -167,13 +175,13 @@ def test_killed_before_and_after_every_write_it_ends_the_same(life):
             assert len(world.starts) - len(whole.starts) in (0, 1), where  # one that nobody saw may be granted again
 
 
-@pytest.mark.parametrize("life", few(LIVES, {disturbed, replaced}))
-@pytest.mark.parametrize("lag", few([1, 2, 5, 11], {2}))
+@pytest.mark.parametrize("life", few({(World, disturbed), (TrainWorld, replaced)}))
+@pytest.mark.parametrize("lag", [2, *(pytest.param(lag, marks=pytest.mark.full) for lag in (1, 5, 11))])
 def test_old_news_at_any_moment_change_nothing(life, lag):
     wanted = outcome(live(life)[0])
     for at in range(0, 60, 3):
-        world = World()
-        script = life(world)
+        world = life[0]()
+        script = life[1](world)
         controller, past, calm = world.controller(), [], 0
         for tick in range(MOST_TICKS):
             past.append(copy.copy(world.cluster._objects))

@@ -2,14 +2,15 @@
 
 import pytest
 
+from tests.trmctl.controller.trainjobs import TrainWorld
 from tests.trmctl.controller.world import TICK, World
-from trmctl.cluster import CONFIG_MAP, POD, PYTORCHJOB, TRMRUN
+from trmctl.cluster import CONFIG_MAP, POD, TRMRUN
 from trmkit.render import names
 
 
-@pytest.fixture
-def world():
-    made = World()
+@pytest.fixture(params=[World, TrainWorld], ids=lambda world: world.kind.kind)
+def world(request):
+    made = request.param()
     yield made
     wrong = [line for line in made.lines if line["event"] == "failed"]
     assert not wrong, wrong
@@ -29,7 +30,7 @@ def test_a_run_is_made_trains_and_succeeds(world):
     assert status["checkpoint"]["uri"].startswith("s3://bucket/runs/demo/")
     assert world.condition("Succeeded") == ("True", "Succeeded")
     assert reasons(world) == ["Completed"]
-    job = world.cluster.see(PYTORCHJOB, status["job"]["name"])
+    job = world.cluster.see(world.kind, status["job"]["name"])
     assert job["metadata"]["labels"][names.TRMRUN] == "one"
     assert "ownerReferences" not in job["metadata"]
     config = world.cluster.see(CONFIG_MAP, job["metadata"]["name"])
@@ -61,8 +62,8 @@ def test_a_command_that_cannot_be_started_ends_within_the_budget(world):
     assert world.status()["reason"] == "OutOfAttempts"
     assert reasons(world) == ["StartError"] * 3
     world.after(world.controller(), 3)
-    job = world.cluster.see(PYTORCHJOB, world.status()["job"]["name"])
-    assert job["spec"]["runPolicy"]["suspend"] is True
+    job = world.cluster.see(world.kind, world.status()["job"]["name"])
+    assert world.is_suspended(job)
     assert not world.cluster.names(POD)
 
 
@@ -114,7 +115,7 @@ def test_a_run_that_is_suspended_from_the_beginning_makes_no_job(world):
     controller = world.controller()
     world.after(controller, 3)
     assert world.status()["phase"] == "Paused"
-    assert not world.cluster.names(PYTORCHJOB)
+    assert not world.cluster.names(world.kind)
     world.change(suspend=False)
     world.until("Succeeded", controller)
 
@@ -128,7 +129,7 @@ def test_more_memory_makes_the_job_anew_and_training_goes_on(world):
     world.until("Succeeded", controller)
     assert len(world.starts) == 2
     assert world.starts[1][1] > 0
-    job = world.cluster.see(PYTORCHJOB, world.status()["job"]["name"])
+    job = world.cluster.see(world.kind, world.status()["job"]["name"])
     assert "32Gi" in str(job)
 
 
@@ -152,7 +153,7 @@ def test_a_wrong_spec_is_refused_and_makes_nothing(world):
     world.controller().resync()
     assert world.status()["phase"] == "Refused"
     assert "spec.run.train.steps" in world.status()["message"]
-    assert not world.cluster.names(PYTORCHJOB)
+    assert not world.cluster.names(world.kind)
 
 
 def test_the_deadline_ends_a_run_that_hangs(world):
@@ -197,7 +198,7 @@ def test_a_score_that_is_enough_ends_training_and_is_scored(world):
     status = world.status()
     assert status["reason"] == "TargetReached"
     assert status["step"] < 100
-    job = world.cluster.see(PYTORCHJOB, status["job"]["name"])
+    job = world.cluster.see(world.kind, status["job"]["name"])
     assert job["metadata"]["annotations"][names.STAGES] == "evaluate,report"
 
 
@@ -228,12 +229,12 @@ def test_a_finished_job_goes_when_it_was_kept_long_enough(world):
     controller = world.controller()
     world.until("Succeeded", controller)
     world.after(controller, 4)
-    assert world.cluster.names(PYTORCHJOB)
+    assert world.cluster.names(world.kind)
     world.after(controller, 5)
-    assert not world.cluster.names(PYTORCHJOB)
+    assert not world.cluster.names(world.kind)
     assert world.status()["phase"] == "Succeeded"
     world.after(controller, 5)
-    assert not world.cluster.names(PYTORCHJOB)
+    assert not world.cluster.names(world.kind)
 
 
 def test_only_the_latest_jobs_of_a_run_name_are_kept(world):
@@ -244,8 +245,8 @@ def test_only_the_latest_jobs_of_a_run_name_are_kept(world):
         world.tick()
     controller.resync()
     left = {
-        world.cluster.see(PYTORCHJOB, name)["metadata"]["labels"][names.TRMRUN]
-        for name in world.cluster.names(PYTORCHJOB)
+        world.cluster.see(world.kind, name)["metadata"]["labels"][names.TRMRUN]
+        for name in world.cluster.names(world.kind)
     }
     assert left == {"two", "three"}
 
@@ -258,7 +259,7 @@ def test_the_same_run_twice_is_trained_once(world):
     world.after(controller, 2)
     assert world.condition("Accepted", "two") == ("False", "NameTaken")
     world.until("Succeeded", controller)
-    assert len(world.cluster.names(PYTORCHJOB)) == 1
+    assert len(world.cluster.names(world.kind)) == 1
 
 
 def test_a_job_of_a_trmrun_that_is_gone_is_ended_after_a_while(world):
@@ -267,9 +268,9 @@ def test_a_job_of_a_trmrun_that_is_gone_is_ended_after_a_while(world):
     world.after(controller, 4)
     world.cluster.remove(TRMRUN, "one")
     world.after(controller, 4)
-    assert world.cluster.names(PYTORCHJOB)
+    assert world.cluster.names(world.kind)
     world.after(controller, 6)
-    assert not world.cluster.names(PYTORCHJOB)
+    assert not world.cluster.names(world.kind)
     assert not world.cluster.names(POD)
 
 
@@ -297,7 +298,7 @@ def test_jobs_outlive_the_definition_of_trmruns(world):
 
     world.cluster.admission.append(going)
     world.after(controller, 20)
-    assert len(world.cluster.names(PYTORCHJOB)) == 1
+    assert len(world.cluster.names(world.kind)) == 1
     assert world.steps
 
 
@@ -322,8 +323,8 @@ def test_a_run_whose_job_was_gone_before_its_end_was_seen_is_done(world):
     world.apply()
     world.after(world.controller(), 4)
     world.tick(12)
-    world.cluster.delete(PYTORCHJOB, world.cluster.names(PYTORCHJOB)[0])
+    world.cluster.delete(world.kind, world.cluster.names(world.kind)[0])
     world.states[world.status()["run"]["id"]] = "scored"
     world.tick(2)
     world.until("Succeeded", world.controller(), 3)
-    assert not world.cluster.names(PYTORCHJOB)
+    assert not world.cluster.names(world.kind)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.trmctl.fake_cluster import FakeCluster, stamp
+from trmctl import pods as p
 from trmctl.cluster import CONFIG_MAP, EVENT, POD, PYTORCHJOB, TRMRUN, WORKFLOW, Object
 from trmctl.controller.loop import Controller
 from trmctl.controller.metrics import Metrics
@@ -30,8 +31,12 @@ RUN: dict[str, Any] = {
 class World:
     """The cluster, its operators, its stores, its time; and a controller when one is wanted."""
 
+    kind = PYTORCHJOB
+    """The kind of job that its operator knows."""
+    container = "pytorch"
+
     def __init__(self) -> None:
-        self.cluster = FakeCluster("team", PYTORCHJOB, WORKFLOW, TRMRUN)
+        self.cluster = FakeCluster("team", self.kind, WORKFLOW, TRMRUN)
         self.cluster.lingering = True
         self.plan: list[tuple[int, str] | str] = []
         """How the next starts end: (exit code, reason) of the first rank, `StartError`, `hang` or `fine`."""
@@ -132,7 +137,7 @@ class World:
         for _ in range(times):
             self.cluster.now += TICK
             self._leave()
-            for name in self.cluster.names(PYTORCHJOB):
+            for name in self.cluster.names(self.kind):
                 self._operate(name)
             self._count()
 
@@ -142,12 +147,12 @@ class World:
 
     def end(self, job: str, exit: int, reason: str = "", rank: int = 0) -> None:
         """Have a pod of a job end."""
-        pod = next(one for one in self.pods(job) if one["metadata"]["name"].endswith(f"-{rank}"))
+        pod = next(one for one in self.pods(job) if p.rank(one) == rank)
         self._end(pod, exit, reason)
 
     def fail(self, job: str) -> None:
         """Have a job fail; its operator removes the pods that run."""
-        self._say(self.cluster.see(PYTORCHJOB, job), "Failed")
+        self._say(self.cluster.see(self.kind, job), "Failed")
         for pod in self.pods(job):
             if pod["status"]["phase"] == "Running":
                 self._tell(pod)
@@ -159,7 +164,7 @@ class World:
         state = {"exitCode": exit, "reason": reason, "startedAt": began, "finishedAt": stamp(self.cluster.now)}
         pod["status"] = {
             "phase": "Failed" if exit else "Succeeded",
-            "containerStatuses": [{"name": "pytorch", "state": {"terminated": state}}],
+            "containerStatuses": [{"name": self.container, "state": {"terminated": state}}],
         }
         self.cluster.put(POD, pod)
 
@@ -168,7 +173,7 @@ class World:
         for name in self.cluster.names(CONFIG_MAP):
             if self.cluster.see(CONFIG_MAP, name)["metadata"].get("deletionTimestamp"):
                 self.cluster.remove(CONFIG_MAP, name)
-        jobs = {self.cluster.see(PYTORCHJOB, name)["metadata"]["uid"] for name in self.cluster.names(PYTORCHJOB)}
+        jobs = {self.owner(self.cluster.see(self.kind, name))["uid"] for name in self.cluster.names(self.kind)}
         for name in self.cluster.names(POD):
             pod = self.cluster.see(POD, name)
             owner = pod["metadata"]["ownerReferences"][0]["uid"]
@@ -183,17 +188,17 @@ class World:
 
     def _operate(self, name: str) -> None:
         """Do what the Training Operator does with one job."""
-        job = self.cluster.see(PYTORCHJOB, name)
+        job = self.cluster.see(self.kind, name)
         true = [one["type"] for one in (job.get("status") or {}).get("conditions", ()) if one["status"] == "True"]
-        if {"Succeeded", "Failed"} & set(true):
+        if {"Succeeded", "Complete", "Failed"} & set(true):
             return
         pods = self.pods(name)
-        if job["spec"]["runPolicy"].get("suspend"):
+        if self.is_suspended(job):
             for pod in pods:
                 self._tell(pod)
             self._say(job, "Suspended")
             return
-        wanted = job["spec"]["pytorchReplicaSpecs"]["Worker"]["replicas"]
+        wanted = self.nodes(job)
         codes = [self._code(pod) for pod in pods]
         if any(code is not None and 0 < code < 128 for code in codes):
             self.fail(name)
@@ -214,14 +219,14 @@ class World:
     def _start(self, job: Object, pods: list[Object], wanted: int) -> None:
         name, run = job["metadata"]["name"], job["metadata"]["labels"][names.ID]
         for rank in range(wanted):
-            if not any(pod["metadata"]["name"] == f"{name}-worker-{rank}" for pod in pods):
+            if not any(p.rank(pod) == rank for pod in pods):
                 self._make(job, rank)
         pods = self.pods(name)
         for pod in pods:
-            rank = int(pod["metadata"]["name"].rpartition("-")[2])
+            rank = p.rank(pod)
             if pod["status"]["phase"] == "Pending" and rank not in self.unschedulable and "seen" in pod["status"]:
                 state = {"running": {"startedAt": stamp(self.cluster.now)}}
-                pod["status"] = {"phase": "Running", "containerStatuses": [{"name": "pytorch", "state": state}]}
+                pod["status"] = {"phase": "Running", "containerStatuses": [{"name": self.container, "state": state}]}
                 self.cluster.put(POD, pod)
             elif pod["status"]["phase"] == "Pending":
                 lacks = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}
@@ -273,31 +278,28 @@ class World:
 
     def _make(self, job: Object, rank: int) -> None:
         self._uid += 1
-        about = job["metadata"]
-        labels = {
-            **about["labels"], "training.kubeflow.org/job-name": about["name"],
-            "training.kubeflow.org/replica-index": str(rank),
-        }  # fmt: skip
-        owner = {"kind": "PyTorchJob", "name": about["name"], "uid": about["uid"]}
         pod = {
-            "metadata": {
-                "name": f"{about['name']}-worker-{rank}", "uid": f"pod-{self._uid}", "labels": labels,
-                "ownerReferences": [owner],
-            },
-            "spec": {"containers": [{"name": "pytorch", "image": "trm:1"}]},
+            "metadata": {**self.labelled(job, rank), "uid": f"pod-{self._uid}", "ownerReferences": [self.owner(job)]},
+            "spec": {"containers": [{"name": self.container, "image": "trm:1"}]},
             "status": {"phase": "Pending"},
-        }  # fmt: skip
+        }
         self.cluster.put(POD, pod)
 
-    def _tell(self, pod: Object) -> None:
-        if not pod["metadata"].get("deletionTimestamp"):
-            pod["metadata"]["deletionTimestamp"] = stamp(self.cluster.now)
-            self.cluster.put(POD, pod)
+    # -- where operators differ
 
-    @staticmethod
-    def _code(pod: Object) -> int | None:
-        found = (pod["status"].get("containerStatuses") or [{}])[0].get("state", {}).get("terminated")
-        return found["exitCode"] if found else None
+    def is_suspended(self, job: Object) -> bool:
+        return bool(job["spec"]["runPolicy"].get("suspend"))
+
+    def nodes(self, job: Object) -> int:
+        return int(job["spec"]["pytorchReplicaSpecs"]["Worker"]["replicas"])
+
+    def owner(self, job: Object) -> Object:
+        return {"kind": "PyTorchJob", "name": job["metadata"]["name"], "uid": job["metadata"]["uid"]}
+
+    def labelled(self, job: Object, rank: int) -> Object:
+        about = job["metadata"]
+        own = {"training.kubeflow.org/job-name": about["name"], "training.kubeflow.org/replica-index": str(rank)}
+        return {"name": f"{about['name']}-worker-{rank}", "labels": {**about["labels"], **own}}
 
     def _say(self, job: Object, kind: str) -> None:
         known = {one["type"]: one for one in (job.get("status") or {}).get("conditions", ())}
@@ -315,7 +317,17 @@ class World:
             "message": "",
             "lastTransitionTime": at,
         }
-        self.cluster.edit(PYTORCHJOB, job["metadata"]["name"], status={"conditions": [*known.values()]})
+        self.cluster.edit(self.kind, job["metadata"]["name"], status={"conditions": [*known.values()]})
+
+    def _tell(self, pod: Object) -> None:
+        if not pod["metadata"].get("deletionTimestamp"):
+            pod["metadata"]["deletionTimestamp"] = stamp(self.cluster.now)
+            self.cluster.put(POD, pod)
+
+    @staticmethod
+    def _code(pod: Object) -> int | None:
+        found = (pod["status"].get("containerStatuses") or [{}])[0].get("state", {}).get("terminated")
+        return found["exitCode"] if found else None
 
     def _count(self) -> None:
         """Look whether a run has two jobs with pods at once, or went back behind a checkpoint."""
