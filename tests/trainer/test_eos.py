@@ -50,7 +50,7 @@ def learned(run: RunFile, alone: World) -> np.ndarray:
 
 
 def test_without_its_end_in_the_loss_no_grid_is_right_and_with_it_they_are(tmp_path: Path, alone: World) -> None:
-    with_it, without = (learned(run_of(tmp_path, 3, 8, 120, eos=eos), alone) for eos in (True, False))
+    with_it, without = (learned(run_of(tmp_path, 3, 8, 200, eos=eos), alone) for eos in (True, False))
     assert with_it[0] > 0.5
     assert without.tolist() == [0, 0, 1]  # every colour right, and no answer
 

@@ -145,7 +145,7 @@ def test_what_a_document_says_reaches_no_other() -> None:
     with torch.no_grad():
         packed = mixer(x, View(None, None, documents), None)
         alone = mixer(x[:, 41:], View(None, None, None), None)
-    torch.testing.assert_close(packed[:, 41:], alone, rtol=0, atol=1e-6)
+    torch.testing.assert_close(packed[:, 41:], alone, rtol=0, atol=1e-5)
 
 
 def test_kernels_with_a_wrong_gradient_are_not_taken_for_right_ones() -> None:
