@@ -57,7 +57,9 @@ def parsed(text: str, where: str) -> Parts:
     from trmkit.spec.yaml_read import parse, plain
 
     found = plain(parse(text, where))
-    sections = found if isinstance(found, dict) else {}
+    sections = {} if found is None else found
+    if not isinstance(sections, dict) or not all(isinstance(keys or {}, dict) for keys in sections.values()):
+        raise SpecError(f"{where}: it is no part of a run file", next="as in cluster: {queue: batch}")
     for name, keys in sections.items():
         wrong = set(keys or {}) - set(DEFAULTS_KEYS.get(name, ()))
         if name not in DEFAULTS_KEYS or wrong:

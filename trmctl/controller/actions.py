@@ -18,6 +18,8 @@ class Make:
 
     final: bool = False
     """Only the stages after training."""
+    belongings: bool = False
+    """Only what belongs to the job, which is there."""
 
 
 @dataclass(frozen=True)

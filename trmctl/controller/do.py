@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from trmctl import acting
 from trmctl import pods as p
@@ -10,13 +11,16 @@ from trmctl.cluster import CONFIG_MAP, EVENT, TRMRUN, WORKFLOW, Cluster, Object
 from trmctl.controller.actions import Action, Adopt, Delete, Make, Pause, Resume, Say, SetStatus
 from trmctl.controller.look import KINDS
 from trmctl.controller.seen import Wanted
-from trmctl.controller.turn import stamp
+from trmctl.controller.turn import MOST_TEXT, NOT_MADE, stamp
 from trmctl.controller.wanted import submission
 from trmctl.jobs import Job
 from trmctl.merge_patch import difference
-from trmctl.submission import Submission, claim_config, digest, own_config, reference
-from trmkit.errors import ClusterConflictError, ClusterMissingError, ClusterRefusedError
+from trmctl.submission import Submission, claim_config, own_config, reference
+from trmkit.errors import ClusterConflictError, ClusterMissingError, ClusterRefusedError, SpecError
 from trmkit.render import names
+from trmkit.render.names import RUN_FILE_KEY
+from trmkit.spec.load import loads
+from trmkit.spec.trmrun import read
 
 COMPONENT = "trm-controller"
 
@@ -34,9 +38,10 @@ class Doer:
     def do(self, actions: Sequence[Action]) -> None:
         """Do them in their order. ClusterConflictError: something has changed since it was read; look again.
 
-        A status is only written over the one that was read. Where none is written, that is looked at first.
+        A status is only written over the one that was read. What comes before it, or without one, is only done after
+        a look whether that is still so.
         """
-        if actions and not any(isinstance(action, SetStatus) for action in actions):
+        if actions and not isinstance(actions[0], SetStatus):
             now = self._cluster.get(TRMRUN, p.name(self._body), self._space)
             if now is None or p.about(now).get("resourceVersion") != p.about(self._body).get("resourceVersion"):
                 raise ClusterConflictError(f"TrmRun {p.name(self._body)} has changed since it was read")
@@ -57,18 +62,30 @@ class Doer:
         else:
             self._say(action)
 
+    def not_made(self, why: str) -> None:
+        """Say in the status, and with an event, that the job is refused."""
+        status = self._body.get("status") or {}
+        message = why[:MOST_TEXT]
+        if (status.get("reason"), status.get("message")) != (NOT_MADE, message):
+            self._write(SetStatus({**status, "phase": "Pending", "reason": NOT_MADE, "message": message}))
+            self._say(Say(True, NOT_MADE, message, message))
+
     def _write(self, action: SetStatus) -> None:
         changes = {
             "metadata": {"resourceVersion": p.about(self._body)["resourceVersion"]},
             "status": difference(self._body.get("status") or {}, action.status),
         }
-        self._body = self._cluster.patch(TRMRUN, p.name(self._body), changes, self._space, subresource="status")
+        name = p.name(self._body)
+        try:
+            self._body = self._cluster.patch(TRMRUN, name, changes, self._space, subresource="status")
+        except ClusterMissingError:
+            raise ClusterConflictError(f"TrmRun {name} is gone") from None
 
     def _make(self, action: Make) -> None:
         """Make what is missing of a job: its ConfigMap, itself, the job beside it."""
         assert self._wanted is not None
         whole = submission(self._wanted, self._body, final=action.final)
-        job = self._have(whole)
+        job = self._have(whole, only_own=action.belongings)
         if whole.beside is None:
             return
         owned = {**whole.beside.body["metadata"], "ownerReferences": [reference(job)]}
@@ -79,14 +96,20 @@ class Doer:
         body = {**whole.beside.body, "metadata": owned}
         self._have(Submission(whole.beside.run, whole.beside.config, body, self._space))
 
-    def _have(self, wanted: Submission) -> Job:
-        """Have a job be there. A job is created and never applied over: its operator would not see the change."""
+    def _have(self, wanted: Submission, *, only_own: bool = False) -> Job:
+        """Have a job be there, or `only_own` what belongs to it.
+
+        A job is created and never applied over: its operator would not see the change. ClusterConflictError: it is not
+        there any more. ClusterRefusedError: it is somebody else's.
+        """
         found = self._cluster.get(wanted.kind, wanted.name, self._space)
+        if found is None and only_own:
+            raise ClusterConflictError(f"{wanted.kind.kind} {wanted.name} is gone")
         if found is None:
             claim_config(self._cluster, wanted)
             found = self._cluster.create(wanted.kind, wanted.body)
         elif (p.about(found).get("labels") or {}).get(names.TRMRUN) != p.name(self._body):
-            raise ClusterConflictError(f"{wanted.kind.kind} {wanted.name} is somebody else's")
+            raise ClusterRefusedError(f"{wanted.kind.kind} {wanted.name} is there already, and somebody else's")
         job = Job(wanted.kind, found)
         if not p.is_leaving(found):
             own_config(self._cluster, wanted, job)
@@ -99,8 +122,8 @@ class Doer:
         found = self._cluster.get(kind, action.name, self._space)
         if found is None:
             return
-        notes, ours = p.about(found).get("annotations") or {}, submission(self._wanted, self._body)
-        same = digest(found) == ours.digest or notes.get(names.WANTED) == self._wanted.hash
+        notes = p.about(found).get("annotations") or {}
+        same = notes.get(names.WANTED) == self._wanted.hash or self._asks_the_same(action.name)
         mark: Object = {
             "labels": {names.TRMRUN: p.name(self._body)},
             "annotations": {
@@ -109,7 +132,24 @@ class Doer:
         }  # fmt: skip
         with suppress(ClusterMissingError):
             self._cluster.patch(CONFIG_MAP, action.name, {"metadata": mark}, self._space)
-            self._cluster.patch(kind, action.name, {"metadata": {"uid": action.uid, **mark}}, self._space)
+        forever: dict[str, Object] = {"PyTorchJob": {"runPolicy": {"ttlSecondsAfterFinished": None}}}
+        spec = forever.get(action.kind, {"ttlStrategy": None} if kind == WORKFLOW else {})
+        change = {"metadata": {"uid": action.uid, **mark}, **({"spec": spec} if spec else {})}
+        with suppress(ClusterMissingError):
+            self._cluster.patch(kind, action.name, change, self._space)
+
+    def _asks_the_same(self, job: str) -> bool:
+        """Say whether a job was made from a run file that says all that this TrmRun's says.
+
+        Not whether it would be rendered the same: another version, or other defaults of the namespace, are no reason
+        to stop what trains.
+        """
+        config = self._cluster.get(CONFIG_MAP, job, self._space)
+        try:
+            made_from = loads(((config or {}).get("data") or {})[RUN_FILE_KEY], job).model_dump(mode="json")
+        except (SpecError, KeyError):
+            return False
+        return says(made_from, read(self._body).run.model_dump(mode="json", exclude_unset=True))
 
     def _pause(self, action: Pause | Resume) -> None:
         kind = KINDS[action.kind]
@@ -148,3 +188,10 @@ class Doer:
             with suppress(ClusterMissingError):
                 again = {"count": count, "lastTimestamp": now, "message": action.message}
                 self._cluster.patch(EVENT, name, again, self._space)
+
+
+def says(whole: Any, part: Any) -> bool:
+    """Say whether all that `part` says stands in `whole`, too: of mappings key by key, of anything else as a whole."""
+    if isinstance(whole, dict) and isinstance(part, dict):
+        return all(key in whole and says(whole[key], value) for key, value in part.items())
+    return bool(whole == part)

@@ -1,5 +1,6 @@
 """Looks: one survey of a namespace with a handful of requests, however many runs it has, and what it says of each."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from trmctl.diagnosis.why import explain
 from trmctl.phase import PAUSED, Phase, State
 from trmkit.errors import ClusterForbiddenError, ClusterMissingError
 from trmkit.render import names
+from trmkit.spec.trmrun import DURATION
 
 KINDS: Mapping[str, Kind] = {kind.kind: kind for kind in (PYTORCHJOB, TRAINJOB, WORKFLOW)}
 FINAL = "evaluate,report"
@@ -42,13 +44,18 @@ def survey(cluster: Cluster, namespace: str, now: float) -> Survey:
     found = [job for kind in KINDS.values() for job in _listed(cluster, kind, namespace, names.OURS)]
     pods = cluster.list(POD, namespace, labels=names.OURS)
     ill = any(not is_well(job.state()) and not job.state().finished for job in found)
-    events = _may(cluster, EVENT, namespace) if ill else ()
-    workloads = _may(cluster, KUEUE_WORKLOAD, namespace) if any(job.queue for job in found) else ()
+    events = may_list(cluster, EVENT, namespace) if ill else ()
+    workloads = may_list(cluster, KUEUE_WORKLOAD, namespace) if any(job.queue for job in found) else ()
     return Survey(runs, found, pods, now, events, workloads, _over(runs, found))
 
 
-def survey_one(cluster: Cluster, namespace: str, name: str, job: str, now: float) -> Survey | None:
-    """Look at one TrmRun and its jobs, `job` being the name of the one it wants; None: it is gone."""
+def survey_one(
+    cluster: Cluster, namespace: str, name: str, job: str, now: float, events_of: Callable[[str], Sequence[Object]]
+) -> Survey | None:
+    """Look at one TrmRun and its jobs, `job` being the name of the one it wants; None: it is gone.
+
+    `events_of` lists the events of a namespace: there may be very many, so they need not be new.
+    """
     body = cluster.get(TRMRUN, name, namespace)
     if body is None:
         return None
@@ -57,8 +64,8 @@ def survey_one(cluster: Cluster, namespace: str, name: str, job: str, now: float
         found += [one for kind in KINDS.values() for one in _named(cluster, kind, namespace, job)]
     pods = [pod for one in {job, *(one.name for one in found)} - {""} for pod in _pods(cluster, namespace, one)]
     ill = any(not is_well(one.state()) for one in found)
-    events = _may(cluster, EVENT, namespace) if ill else ()
-    workloads = _may(cluster, KUEUE_WORKLOAD, namespace) if any(one.queue for one in found) else ()
+    events = events_of(namespace) if ill else ()
+    workloads = may_list(cluster, KUEUE_WORKLOAD, namespace) if any(one.queue for one in found) else ()
     return Survey([body], found, pods, now, events, workloads)
 
 
@@ -80,7 +87,8 @@ def _named(cluster: Cluster, kind: Kind, namespace: str, name: str) -> list[j.Jo
     return [] if body is None else [j.Job(kind, body)]
 
 
-def _may(cluster: Cluster, kind: Kind, namespace: str) -> Sequence[Object]:
+def may_list(cluster: Cluster, kind: Kind, namespace: str) -> Sequence[Object]:
+    """Return the objects of a kind; nothing where they may not be listed, or there is no such kind."""
     with suppress(ClusterMissingError, ClusterForbiddenError):
         return cluster.list(kind, namespace)
     return ()
@@ -111,10 +119,14 @@ def observe(
     found: Survey,
     body: Object,
     wanted: Wanted | None,
-    problem: str,
+    problem: tuple[str, str],
     progress: Callable[[Sequence[Object]], Progress],
 ) -> Observed:
-    """Return what there is to know of one TrmRun of a survey; `progress` says how far it is, by its pods."""
+    """Return what there is to know of one TrmRun of a survey.
+
+    `problem` is what is wrong with its spec, and the reason that goes with that; `progress` says how far it is, by its
+    pods.
+    """
     run = run_of(body)
     here = [job for job in found.jobs if job.namespace == run.namespace]
     mine = [job for job in here if job.labels.get(names.TRMRUN) == run.name or (wanted and job.name == wanted.job)]
@@ -125,8 +137,10 @@ def observe(
     known = [*(pods[main.uid] if main else ())]
     ended = found.over.get((run.namespace, str((run.status.get("run") or {}).get("name", ""))), ())
     told = str(run.status.get("completionTime", ""))
+    spec = body.get("spec") or {}
+    deadline = str(spec.get("deadline") or "")
     return Observed(
-        run, wanted, problem,
+        run, wanted, *problem, bool(spec.get("suspend")), deadline if re.fullmatch(DURATION, deadline) else None,
         tuple(job_of(job, pods[job.uid], _workload(found, job)) for job in mine), len(leftover),
         progress(known), _why(found, main, known), _half(main, known), sum(one > told for one in ended),
     )  # fmt: skip
@@ -156,10 +170,21 @@ def job_of(job: j.Job, pods: Sequence[Object], workload: Object | None) -> Job:
     notes, spec = job.annotations, job.body.get("spec") or {}
     return Job(
         job.kind.kind, job.name, job.uid, state, job.labels.get(names.TRMRUN, ""), notes.get(names.TRMRUN_UID, ""),
-        notes.get(names.WANTED, ""), notes.get(names.STAGES) == FINAL, bool(job.beside), PAUSED in notes,
+        notes.get(names.WANTED, ""), notes.get(names.STAGES) == FINAL, bool(job.beside), *_paused(job, workload),
         bool(spec.get("shutdown")), sum(not p.is_over(pod) for pod in pods),
         _exit(job, state, pods), _start(job, state, pods),
     )  # fmt: skip
+
+
+def _paused(job: j.Job, workload: Object | None) -> tuple[bool, bool]:
+    """Return whether a job has been told to wait and does, and whether anything on it says that it was told to.
+
+    It takes two writes where Kueue decides, and anybody may take one of them back.
+    """
+    spec, inactive = job.body.get("spec") or {}, ((workload or {}).get("spec") or {}).get("active") is False
+    suspended = bool((spec.get("runPolicy") or {}).get("suspend") or spec.get("suspend"))
+    noted = PAUSED in job.annotations
+    return noted and (inactive if job.queue else suspended), noted or inactive
 
 
 def _exit(job: j.Job, state: State, pods: Sequence[Object]) -> int | None:

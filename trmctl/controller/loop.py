@@ -8,25 +8,37 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from trmctl.cluster import TRMRUN, Cluster, Object
-from trmctl.controller.actions import SetStatus
+from trmctl.cluster import EVENT, TRMRUN, Cluster, Object
+from trmctl.controller.actions import Action, Make, SetStatus
 from trmctl.controller.do import Doer
-from trmctl.controller.look import Survey, job_of, observe, pods_of, run_of, survey, survey_one
+from trmctl.controller.look import Survey, job_of, may_list, observe, pods_of, run_of, survey, survey_one
 from trmctl.controller.metrics import Metrics
 from trmctl.controller.orphans import Orphan, missed, orphans
 from trmctl.controller.reconcile import reconcile
-from trmctl.controller.seen import Observed, Wanted, is_another
+from trmctl.controller.seen import Observed, Run, Wanted, is_another
 from trmctl.controller.stores import Stores
 from trmctl.controller.turn import ENDED
 from trmctl.controller.wanted import wanted
 from trmctl.defaults import Parts, defaults
 from trmctl.pods import seconds
-from trmkit.errors import ClusterConflictError, ClusterError, ClusterForbiddenError, SpecError, TrmError
+from trmkit.errors import (
+    ClusterConflictError,
+    ClusterError,
+    ClusterForbiddenError,
+    ClusterMissingError,
+    ClusterRefusedError,
+    SpecError,
+    TrmError,
+)
 from trmkit.render.names import TRMRUN as TRMRUN_LABEL
 
 THREADS = 8
 WRITTEN = 30.0
 """Seconds between two writes of a status in which only numbers have changed."""
+FRESH_EVENTS = 5.0
+"""Seconds for which a list of events is believed; the last one of a namespace in trouble is long."""
+REFUSED_FOR = 30.0
+"""Seconds after which a job that was refused is tried again."""
 LAST_WORDS = 600.0
 """Seconds after a run's end in which its pods may still save."""
 NUMBERS = frozenset(("step", "totalSteps", "progress", "eta", "lastStepTime", "message", "checkpoint", "metric"))
@@ -63,6 +75,9 @@ class Controller:
         self._log = log
         self._missing: dict[str, float] = {}
         self._jobs: dict[Key, str] = {}
+        self._known: set[Key] = set()
+        """TrmRuns that were there since their definition is."""
+        self._events: dict[str, tuple[float, Sequence[Object]]] = {}
         self._written: dict[str, float] = {}
         self._busy: set[Key] = set()
         self._lock = threading.Lock()
@@ -73,7 +88,11 @@ class Controller:
         ClusterError: the namespace cannot be looked at.
         """
         now = self._clock()
-        found = survey(self._cluster, self._space, now)
+        try:
+            found = survey(self._cluster, self._space, now)
+        except ClusterMissingError:  # if their definition comes back, it is before they do
+            self._known, self._missing = set(), {}
+            raise
         parts = self._defaults({run_of(body).namespace for body in found.runs})
         again: list[tuple[Key, float]] = []
 
@@ -87,6 +106,7 @@ class Controller:
                 done.result()
         self._end_orphans(found)
         self._stores.forget([str(((b.get("status") or {}).get("run") or {}).get("store", "")) for b in found.runs])
+        self._known |= {(run_of(body).namespace, run_of(body).name) for body in found.runs}
         uids = {run_of(body).uid for body in found.runs}
         self._jobs = {(job.namespace, job.name): job.labels.get(TRMRUN_LABEL, "") for job in found.jobs}
         self._written = {uid: at for uid, at in self._written.items() if uid in uids}
@@ -103,14 +123,14 @@ class Controller:
         job = str(((body.get("status") or {}).get("job") or {}).get("name", ""))
         if not job:
             job = self._wanted(body, parts.get(namespace, {}))[2]
-        found = survey_one(self._cluster, namespace, name, job, self._clock())
+        found = survey_one(self._cluster, namespace, name, job, self._clock(), self._events_of)
         return None if found is None else self._one(found, found.runs[0], parts.get(namespace, {}))
 
     def owner(self, namespace: str, job: str) -> str:
         """Return the name of the TrmRun that a job is for, as far as the last look at all of them knows; or nothing."""
         return self._jobs.get((namespace, job), "")
 
-    def _one(self, found: Survey, body: Object, parts: Parts) -> float | None:
+    def _one(self, found: Survey, body: Object, parts: Parts | str) -> float | None:
         run = run_of(body)
         key = (run.namespace, run.name)
         with self._lock:
@@ -125,17 +145,19 @@ class Controller:
             with self._lock:
                 self._busy.discard(key)
 
-    def _decide(self, found: Survey, body: Object, parts: Parts) -> tuple[float | None, str]:
+    def _decide(self, found: Survey, body: Object, parts: Parts | str) -> tuple[float | None, str]:
         run = run_of(body)
         try:
             asked_for, problem, _ = self._wanted(body, parts)
+            doer = Doer(self._cluster, body, asked_for, found.now)
             wanting = asked_for if self._matters(found, body, asked_for) else None
             seen = observe(found, body, asked_for, problem, lambda pods: self._stores.progress(wanting, pods))
             actions = self._worth(seen, reconcile(seen, found.now))
             for action in actions:
                 self._log(type(action).__name__, namespace=run.namespace, run=run.name, **_fields(action))
                 self.metrics.writes.labels(type(action).__name__).inc()
-            Doer(self._cluster, body, asked_for, found.now).do(actions)
+            if not self._do(doer, actions, run):
+                return REFUSED_FOR, "error"
         except ClusterConflictError as error:  # it has changed since: the next look sees how
             self._log("changed meanwhile", namespace=run.namespace, run=run.name, error=error.message)
             return 1.0, "conflict"
@@ -145,15 +167,38 @@ class Controller:
             return 15.0, "error"
         return self._due(actions, seen), "ok"
 
-    def _wanted(self, body: Object, parts: Parts) -> tuple[Wanted | None, str, str]:
-        """Return what a TrmRun asks for, what is wrong with that, and the job's name."""
+    def _do(self, doer: Doer, actions: Sequence[Action], run: Run) -> bool:
+        """Do actions; a job that the cluster refuses is told in the status. Say whether that was not so."""
+        try:
+            doer.do(actions)
+        except (ClusterRefusedError, ClusterForbiddenError, SpecError) as error:
+            if not any(isinstance(action, Make) for action in actions):
+                raise
+            self.metrics.errors.labels(type(error).__name__).inc()
+            self._log("refused", namespace=run.namespace, run=run.name, error=error.message)
+            doer.not_made(error.message)
+            return False
+        return True
+
+    def _wanted(self, body: Object, parts: Parts | str) -> tuple[Wanted | None, tuple[str, str], str]:
+        """Return what a TrmRun asks for, what is wrong with that and the reason it goes by, and the job's name."""
+        if isinstance(parts, str):
+            return None, (parts, "DefaultsUnreadable"), ""
         try:
             found = wanted(self._cluster, body, parts)
         except SpecError as error:
-            return None, error.message, ""
+            return None, (error.message, "InvalidSpec"), ""
         except ClusterError as error:
-            return None, f"{error.message}; {error.next}", ""
-        return found, "", found.job
+            return None, (f"{error.message}; {error.next}", "InvalidSpec"), ""
+        return found, ("", ""), found.job
+
+    def _events_of(self, namespace: str) -> Sequence[Object]:
+        """Return the events of a namespace, listed at most every few seconds."""
+        at, known = self._events.get(namespace, (-FRESH_EVENTS, ()))
+        if self._clock() - at >= FRESH_EVENTS:
+            known = may_list(self._cluster, EVENT, namespace)
+            self._events[namespace] = (self._clock(), known)
+        return known
 
     @staticmethod
     def _matters(found: Survey, body: Object, asked_for: Wanted | None) -> bool:
@@ -182,20 +227,22 @@ class Controller:
             return max(0.5, due - self._clock())
         return 1.0 if len(actions) > 1 else None
 
-    def _defaults(self, namespaces: set[str]) -> dict[str, Parts]:
-        found: dict[str, Parts] = {}
+    def _defaults(self, namespaces: set[str]) -> dict[str, Parts | str]:
+        """Return the defaults of namespaces, or why they cannot be read: a run made without them would be another."""
+        found: dict[str, Parts | str] = {}
         for namespace in namespaces:
             try:
                 found[namespace] = defaults(self._cluster, namespace)
             except (ClusterForbiddenError, SpecError) as error:
                 self._log("no defaults", namespace=namespace, error=error.message)
+                found[namespace] = error.message
         return found
 
     def _end_orphans(self, found: Survey) -> None:
         """End jobs whose TrmRun is gone, if TrmRuns can still be made: else it is their definition that goes."""
         there = {(run_of(body).namespace, run_of(body).name) for body in found.runs}
         jobs = [Orphan(job.namespace, job_of(job, pods_of(job, found.pods), None)) for job in found.jobs]
-        self._missing, late = missed(orphans(jobs, there), self._missing, found.now)
+        self._missing, late = missed(orphans(jobs, there), self._missing, self._known, found.now)
         for one in late:
             probe = {"metadata": {"name": "trm-controller-probe", "namespace": one.namespace}, "spec": PROBE}
             try:
@@ -206,6 +253,7 @@ class Controller:
                 self._cluster.delete(kind, one.job.name, one.namespace, uid=one.job.uid)
                 self._log("ended an orphan", namespace=one.namespace, run=one.job.trmrun, job=one.job.name)
             except ClusterError as error:
+                self._missing.pop(one.job.uid, None)
                 self._log("left an orphan", namespace=one.namespace, job=one.job.name, error=error.message)
 
 

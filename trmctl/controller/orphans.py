@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from trmctl.controller.seen import Job
 
 GRACE = 60.0
-"""Seconds for which a TrmRun is missed before its job is ended."""
+"""Seconds for which a TrmRun that was there is missed before its job is ended."""
+LONG_GRACE = 3600.0
+"""The same of one that was never seen, or not since the definition of TrmRuns was gone: it may be put back still."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,16 @@ def orphans(jobs: Sequence[Orphan], there: Collection[tuple[str, str]]) -> list[
     return [one for one in jobs if one.job.trmrun and (one.namespace, one.job.trmrun) not in there]
 
 
-def missed(found: Sequence[Orphan], before: Mapping[str, float], now: float) -> tuple[dict[str, float], list[Orphan]]:
-    """Return since when each orphan, by uid, is one, and those that have been for longer than the grace."""
+def missed(
+    found: Sequence[Orphan], before: Mapping[str, float], known: Collection[tuple[str, str]], now: float
+) -> tuple[dict[str, float], list[Orphan]]:
+    """Return since when each orphan, by uid, is one, and those that have been for longer than their grace.
+
+    `known` are the TrmRuns that were seen, by namespace and name, since their definition is there.
+    """
     since = {one.job.uid: before.get(one.job.uid, now) for one in found}
-    return since, [one for one in found if now - since[one.job.uid] >= GRACE]
+
+    def grace(one: Orphan) -> float:
+        return GRACE if (one.namespace, one.job.trmrun) in known else LONG_GRACE
+
+    return since, [one for one in found if now - since[one.job.uid] >= grace(one)]

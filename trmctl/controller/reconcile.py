@@ -9,14 +9,17 @@ from collections.abc import Callable, Sequence
 
 from trmctl.controller import attempts
 from trmctl.controller.actions import Action, Adopt, Delete, Make, Pause, Resume
+from trmctl.controller.enough import enough
 from trmctl.controller.report import newest, report, why
 from trmctl.controller.seen import Job, Observed, Wanted, is_another, job_name
-from trmctl.controller.turn import ENDED, Turn, stamp
+from trmctl.controller.turn import ENDED, NOT_MADE, Turn, stamp
 from trmctl.phase import Phase
 from trmkit.spec.trmrun import seconds as length
 
 STALLED_TWICE = 2.0
 """Times `cluster.stall_minutes` without a step, after which the watchdog in the pods has to be dead itself."""
+STALLED_FOR = 60.0
+"""Seconds for which it has to have been seen that no step is made: one look alone ends nothing."""
 
 
 def reconcile(seen: Observed, now: float) -> list[Action]:
@@ -32,6 +35,8 @@ def reconcile(seen: Observed, now: float) -> list[Action]:
         report(turn, own(seen))
         if good:
             any(rule(turn, needed(seen)) for rule in RULES)
+        elif (job := own(seen)) is not None and job.live:
+            any(rule(turn, seen.wanted) for rule in WHATEVER)
     return turn.actions()
 
 
@@ -51,7 +56,7 @@ def accepted(turn: Turn) -> bool:
     """Say whether the spec can be followed; where it cannot, whatever trains goes on, and is only reported."""
     seen, wanted = turn.seen, turn.seen.wanted
     if wanted is None:
-        return _refused(turn, "InvalidSpec", seen.problem)
+        return _refused(turn, seen.blame, seen.problem)
     if is_another(seen.run, wanted):
         before = turn.old["run"]["id"]
         return _refused(
@@ -172,7 +177,7 @@ def stopped_early(turn: Turn, wanted: Wanted) -> bool:
     """End training that has done enough, and have the end scored."""
     job = own(turn.seen)
     if "stopped" not in turn.status:
-        found = _enough(turn, wanted, job)
+        found = enough(turn, wanted, job)
         if not found:
             return False
         turn.set(stopped=found)
@@ -192,20 +197,6 @@ def stopped_early(turn: Turn, wanted: Wanted) -> bool:
     return True
 
 
-def _enough(turn: Turn, wanted: Wanted, job: Job | None) -> dict[str, object] | None:
-    """Return why training has done enough; None: it has not, or nobody knows."""
-    stop, seen = wanted.spec.stopWhen, turn.seen.progress
-    if stop is None or job is None or not job.live or seen.value is None or seen.metric != stop.metric:
-        return None
-    said: dict[str, object] = {"step": seen.step, "value": seen.value}
-    if stop.target is not None and seen.value >= stop.target:
-        return {"reason": "TargetReached", **said}
-    every = wanted.spec.run.evaluate.every_steps or 0
-    if stop.patience is None or seen.best_step is None or not every:
-        return None
-    return {"reason": "NoImprovement", **said} if seen.step - seen.best_step >= stop.patience * every else None
-
-
 def succeeded(turn: Turn, wanted: Wanted) -> bool:
     """See that it is done: the job, and the one beside it."""
     job = own(turn.seen)
@@ -217,7 +208,7 @@ def succeeded(turn: Turn, wanted: Wanted) -> bool:
             turn.end("Failed", "ScoringFailed", f"it was trained; {second.name} failed: {second.state.message}")
             return True
         if second is None:
-            turn.do(Make(job.final))
+            turn.do(Make(job.final, belongings=True))
         if second is None or second.state.phase != Phase.SUCCEEDED:
             turn.phase("Running", "Scoring", f"it is trained; {wanted.beside} scores it")
             return True
@@ -233,10 +224,10 @@ def _second(turn: Turn, wanted: Wanted) -> Job | None:
     return next((one for one in _ours(turn) if wanted.beside and one.name == wanted.beside), None)
 
 
-def overdue(turn: Turn, wanted: Wanted) -> bool:
+def overdue(turn: Turn, wanted: Wanted | None) -> bool:
     """End a run whose time is up."""
-    began, limit = turn.at("startTime"), wanted.spec.deadline
-    if began is None or limit is None or wanted.spec.suspend:
+    began, limit = turn.at("startTime"), turn.seen.deadline
+    if began is None or limit is None or turn.seen.suspend:
         return False
     paused = float(turn.status.get("pausedSeconds") or 0.0)
     since = turn.at("pausedSince")
@@ -245,7 +236,8 @@ def overdue(turn: Turn, wanted: Wanted) -> bool:
         return False
     attempts.close(turn, "DeadlineExceeded", None)
     turn.end("Failed", "DeadlineExceeded", f"it was not done {limit} after its first job was made; it saves and leaves")
-    tidy(turn, wanted)
+    for one in _ours(turn):
+        _stop(turn, one)
     return True
 
 
@@ -288,12 +280,19 @@ def looping(turn: Turn, wanted: Wanted) -> bool:
 
 
 def stalled(turn: Turn, wanted: Wanted) -> bool:
-    """Make a gang anew that has not made a step for so long that its own watchdog has to be dead."""
-    job, limit = own(turn.seen), wanted.spec.run.cluster.stall_minutes
-    last = turn.at("lastStepTime")
-    if job is None or job.state.phase != Phase.RUNNING or job.start is None or limit is None or last is None:
+    """Make a gang anew that has not made a step for so long that its own watchdog has to be dead.
+
+    Only a pod that says itself that it trains, and when it last made a step, can be said to make none: one that does
+    not answer, or evaluates, may be well.
+    """
+    job, limit, seen = own(turn.seen), wanted.spec.run.cluster.stall_minutes, turn.seen.progress
+    last = seen.last_step_at
+    if job is None or job.state.phase != Phase.RUNNING or job.start is None or limit is None:
         return False
-    if max(last, job.start.at) + STALLED_TWICE * 60.0 * limit > turn.now or last < job.start.at:
+    if last is None or not seen.training or last < job.start.at:
+        return False
+    since = turn.since("Progressing", "Stalled")
+    if last + STALLED_TWICE * 60.0 * limit > turn.now or since is None or turn.now - since < STALLED_FOR:
         return False
     attempts.close(turn, "Stalled", 137)
     return _again(turn, wanted, job, f"no step for {(turn.now - last) / 60:.0f} minutes")
@@ -311,15 +310,15 @@ def changed(turn: Turn, wanted: Wanted) -> bool:
     return True
 
 
-def suspended(turn: Turn, wanted: Wanted) -> bool:
+def suspended(turn: Turn, wanted: Wanted | None) -> bool:
     """Have a run save and wait, or go on, as its spec says."""
     job = own(turn.seen)
-    if not wanted.spec.suspend:
+    if not turn.seen.suspend:
         since = turn.at("pausedSince")
         if since is not None:
             passed = float(turn.status.get("pausedSeconds") or 0.0) + turn.now - since
             turn.set(pausedSince=None, pausedSeconds=round(passed))
-        if job is None or not job.paused or job.state.phase == Phase.DELETING:
+        if job is None or not job.marked or job.state.finished or job.state.phase == Phase.DELETING:
             return False
         turn.do(Resume(job.kind, job.name, job.uid))
         turn.phase("Pending", "Resumed", "it goes on from its newest checkpoint")
@@ -329,7 +328,7 @@ def suspended(turn: Turn, wanted: Wanted) -> bool:
     if job is None:
         turn.phase("Paused", "Suspended", "spec.suspend is true; no job is made")
         return True
-    if not job.paused and job.state.phase != Phase.DELETING:
+    if not job.paused and not job.state.finished and job.state.phase != Phase.DELETING:
         turn.do(Pause(job.kind, job.name, job.uid))
     if job.quiet:
         turn.phase("Paused", "Suspended", "it has saved, and gave back its machines")
@@ -347,7 +346,9 @@ def going(turn: Turn, wanted: Wanted) -> bool:
         turn.set(startTime=stamp(turn.now))
     alone = bool(wanted.beside) and not job.final and _second(turn, wanted) is None
     if (alone or (turn.old.get("job") or {}).get("uid") != job.uid) and job.state.phase != Phase.DELETING:
-        turn.first(Make(job.final))  # whoever made it may have died before all that belongs to it was there
+        turn.first(
+            Make(job.final, belongings=True)
+        )  # whoever made it may have died before all that belongs to it was there
     turn.set(nextAttemptTime=None)
     reason = job.state.reason if job.state.phase != Phase.RUNNING else ""
     turn.phase(_phase_of(job), reason or str(job.state.phase), why(turn) or job.state.message)
@@ -369,7 +370,10 @@ def make(turn: Turn, wanted: Wanted) -> bool:
     if "startTime" not in turn.status:
         turn.set(startTime=stamp(turn.now), pausedSeconds=None)
     turn.set(job={"kind": wanted.kind, "name": wanted.job})
-    turn.phase("Pending", "Made", f"{wanted.kind} {wanted.job} is made")
+    if turn.old.get("reason") == NOT_MADE:  # it is tried again
+        turn.phase("Pending", NOT_MADE, str(turn.old.get("message") or ""))
+    else:
+        turn.phase("Pending", "Made", f"{wanted.kind} {wanted.job} is made")
     turn.do(Make("stopped" in turn.status))
     return True
 
@@ -378,6 +382,8 @@ RULES: Sequence[Callable[[Turn, Wanted], bool]] = (
     discarded, stale, adopt, succeeded, overdue, stopped_early, failed, looping, changed, suspended, stalled, going,
     make,
 )  # fmt: skip
+WHATEVER: Sequence[Callable[[Turn, Wanted | None], bool]] = (overdue, suspended)
+"""What holds also where the rest of a spec cannot be followed."""
 
 
 def _phase_of(job: Job) -> str:

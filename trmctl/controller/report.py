@@ -39,7 +39,7 @@ def _progress(turn: Turn, job: Job | None) -> None:
         best = {"step": seen.best_step} if seen.best_step is not None else {}
         turn.set(metric={"name": seen.metric, "value": seen.value, **best})
     if seen.last_step_at is not None:
-        turn.set(lastStepTime=stamp(max(seen.last_step_at, turn.at("lastStepTime") or 0.0)))
+        turn.set(lastStepTime=stamp(max(min(seen.last_step_at, turn.now), turn.at("lastStepTime") or 0.0)))
     _eta(turn, job, step, total)
 
 
@@ -88,10 +88,14 @@ def _scheduled(turn: Turn, job: Job | None) -> None:
 
 
 def _progressing(turn: Turn, job: Job | None) -> None:
-    """Report whether steps are made, by when the last one was."""
-    wanted, last = turn.seen.wanted, turn.at("lastStepTime")
-    if job is None or wanted is None or job.state.phase != Phase.RUNNING or last is None or job.start is None:
-        turn.condition("Progressing", None, "NotRunning" if job is None or job.start is None else "NoStepYet")
+    """Report whether steps are made, by when the pods say now that the last one was."""
+    wanted, seen = turn.seen.wanted, turn.seen.progress
+    last = seen.last_step_at
+    if job is None or wanted is None or job.state.phase != Phase.RUNNING or job.start is None:
+        turn.condition("Progressing", None, "NotRunning")
+        return
+    if last is None or not seen.training:
+        turn.condition("Progressing", None, "NoAnswer" if last is None else "NotTraining")
         return
     limit = wanted.spec.run.cluster.stall_minutes
     if last < job.start.at:

@@ -79,7 +79,9 @@ class Job:
     beside: bool = False
     """Whether it scores the checkpoints of another one."""
     paused: bool = False
-    """Whether we have told it to save and wait."""
+    """Whether we have told it to save and wait, and nobody has taken that back."""
+    marked: bool = False
+    """Whether anything of such a pause is on it: a note, or a queue that does not let it in."""
     stopping: bool = False
     """Whether, being a workflow, it was told to end."""
     pods: int = 0
@@ -119,9 +121,13 @@ class Progress:
     checkpoint_uri: str = ""
     checkpoint_at: float | None = None
     last_step_at: float | None = None
-    """When a pod last made a step."""
+    """When a pod last made a step, as it has just said itself; None: none answers."""
     ledger: Sequence[Mapping[str, Any]] = ()
     """The launcher's own attempts, the oldest first."""
+    training: bool = False
+    """Whether it said that it trains, and does not evaluate, save or publish, which take as long as they take."""
+    scored: int | None = None
+    """Update of the newest score that `best_step` is the best of; None: not known."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,12 @@ class Observed:
     wanted: Wanted | None
     problem: str = ""
     """Why the spec cannot be used, where it cannot."""
+    blame: str = "InvalidSpec"
+    """The reason that goes with it."""
+    suspend: bool = False
+    """`spec.suspend`, which holds whatever else of the spec is wrong."""
+    deadline: str | None = None
+    """`spec.deadline`, so too; None: there is none."""
     jobs: Sequence[Job] = ()
     """Those that are for this TrmRun, and what has the name of the one wanted."""
     leftover: int = 0

@@ -11,6 +11,8 @@ from trmctl.pods import seconds
 
 MOST_TEXT = 1000
 ENDED = ("Succeeded", "Failed")
+NOT_MADE = "NotMade"
+"""Reason of a run whose job is refused by the cluster."""
 
 
 class Turn:
@@ -74,9 +76,11 @@ class Turn:
         else:
             known[known.index(before)] = new
 
-    def holds(self, kind: str) -> bool:
-        """Say whether a condition of the status that was read is true."""
-        return any(one.get("type") == kind and one.get("status") == "True" for one in self.old.get("conditions") or ())
+    def since(self, kind: str, reason: str) -> float | None:
+        """Return since when, in seconds since 1970, a condition of the status that was read is false for a reason."""
+        found = [one for one in self.old.get("conditions") or () if one.get("type") == kind]
+        same = bool(found) and (found[0].get("status"), found[0].get("reason")) == ("False", reason)
+        return seconds(found[0].get("lastTransitionTime")) if same else None
 
     def at(self, field: str) -> float | None:
         """Return a time of the status in seconds since 1970; None: it has none."""

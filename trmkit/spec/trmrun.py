@@ -21,7 +21,8 @@ NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 SHOWN = 20
 """Problems that an object says of itself."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-Duration = Annotated[str, Field(pattern=r"^([0-9]{1,6}[smhd])+$")]
+DURATION = r"^([0-9]{1,6}[smhd])+$"
+Duration = Annotated[str, Field(pattern=DURATION)]
 """A time such as `90s`, `1h30m` or `3d`."""
 
 

@@ -51,3 +51,10 @@ class Late:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._past if name in ("get", "list") else self._cluster, name)
+
+
+class LateLists(Late):
+    """A cluster whose lists are those of a while ago, as in the middle of a long look at many runs."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._past if name == "list" else self._cluster, name)

@@ -1,20 +1,9 @@
 """Lives of runs: what becomes of a TrmRun when operators, machines and people do what they do."""
 
-import pytest
 
-from tests.trmctl.controller.trainjobs import TrainWorld
 from tests.trmctl.controller.world import TICK, World
 from trmctl.cluster import CONFIG_MAP, POD, TRMRUN
 from trmkit.render import names
-
-
-@pytest.fixture(params=[World, TrainWorld], ids=lambda world: world.kind.kind)
-def world(request):
-    made = request.param()
-    yield made
-    wrong = [line for line in made.lines if line["event"] == "failed"]
-    assert not wrong, wrong
-    assert made.live_at_once <= 1
 
 
 def reasons(world: World) -> list[str]:

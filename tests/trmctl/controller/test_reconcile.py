@@ -81,9 +81,10 @@ def observed(phase: str | None, jobs: tuple[Job, ...], spec: Wanted | None, prog
     known = {"startTime": AT, "job": {"kind": "PyTorchJob", "name": "demo-id"}} if phase else {}
     ended = {"completionTime": AT} if phase in ENDED else {}
     checkpoint = {"checkpoint": {"uri": "s3://bucket/step_20", "step": 20}} if phase else {}
-    return Observed(
-        run(phase, **known, **ended, **checkpoint), spec, "wrong" if spec is None else "", jobs, left, progress
-    )
+    told = {} if spec is None else {"suspend": spec.spec.suspend, "deadline": spec.spec.deadline}
+    problem = {"problem": "wrong"} if spec is None else {}
+    status = run(phase, **known, **ended, **checkpoint)
+    return Observed(status, spec, jobs=jobs, leftover=left, progress=progress, **problem, **told)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("phase", PHASES, ids=str)

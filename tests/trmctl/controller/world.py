@@ -52,6 +52,10 @@ class World:
         self.states: dict[str, str] = {}
         """Run -> what its store has as its state."""
         self.readable = True
+        self.answers = True
+        """Whether pods answer when they are asked for their metrics."""
+        self.evaluates = False
+        """Whether they evaluate, and make no step meanwhile."""
         self.starts: list[tuple[str, int]] = []
         """Every start: job, update it went on from."""
         self.live_at_once = 0
@@ -124,7 +128,8 @@ class World:
             True, "", self.states.get(key, "training"), step, total,
             "exact_accuracy", self.value.get(key), self.best.get(key), saved,
             f"{wanted.store}/checkpoints/step_{saved}" if saved is not None else "",
-            self._stepped.get(key), self._stepped.get(key) if running else None,
+            self._stepped.get(key), self._stepped.get(key) if running and self.answers else None,
+            training=bool(running) and not self.evaluates, scored=step,
         )  # fmt: skip
 
     def forget(self, keep: Sequence[str]) -> None:
@@ -258,7 +263,7 @@ class World:
             elif isinstance(ending, tuple):
                 self._end(first, *ending)
                 return
-        if f"hang {first['metadata']['uid']}" in self._stepped:
+        if f"hang {first['metadata']['uid']}" in self._stepped or self.evaluates:
             return
         if self.final(job):
             for pod in self.pods(name):
