@@ -123,6 +123,8 @@ def verdict(turn: Turn, spec: TrmRunSpec) -> Verdict:
 
 def may_help(job: Job, status: Mapping[str, Any]) -> bool:
     """Say whether another try makes sense after a job failed: not if a process said that it was its own fault."""
+    if job.kind == "Workflow" and job.state.reason == "Error" and job.start is None:
+        return False  # nothing of it could be started: a template that is not there, a parameter that it lacks
     last = (status.get("attempts") or [{}])[-1]
     code = job.exit if job.exit is not None or last.get("job") != job.uid else last.get("exitCode")
     if code is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from trmctl import jobs as j
 from trmctl import pods as p
 from trmctl.cluster import EVENT, KUEUE_WORKLOAD, POD, PYTORCHJOB, TRAINJOB, TRMRUN, WORKFLOW, Cluster, Kind, Object
-from trmctl.controller.seen import Job, Observed, Progress, Run, Start, Wanted, job_name
+from trmctl.controller.seen import Job, Observed, Progress, Run, Start, Wanted, job_name, of_spec
 from trmctl.controller.turn import ENDED
 from trmctl.diagnosis.evidence import Evidence, is_well
 from trmctl.diagnosis.why import explain
@@ -17,8 +17,11 @@ from trmctl.phase import PAUSED, Phase, State
 from trmkit.errors import ClusterForbiddenError, ClusterMissingError
 from trmkit.render import names
 from trmkit.spec.trmrun import DURATION
+from trmkit.stages import STAGES
 
 KINDS: Mapping[str, Kind] = {kind.kind: kind for kind in (PYTORCHJOB, TRAINJOB, WORKFLOW)}
+WAITING = tuple(stage.name for stage in STAGES if stage.is_job)
+"""Steps of a pipeline that hand in a job and wait for it."""
 FINAL = "evaluate,report"
 """Stages of a job that only scores and reports what was trained."""
 
@@ -63,6 +66,9 @@ def survey_one(
     if job and job not in [one.name for one in found]:
         found += [one for kind in KINDS.values() for one in _named(cluster, kind, namespace, job)]
     pods = [pod for one in {job, *(one.name for one in found)} - {""} for pod in _pods(cluster, namespace, one)]
+    for one in [one for one in found if one.kind == WORKFLOW]:  # those of the job that a step has handed in
+        handed = cluster.list(POD, namespace, labels=f"{names.ID}={one.run_id}")
+        pods += [pod for pod in handed if not _is_of(pod, namespace, one.name)]
     ill = any(not is_well(one.state()) for one in found)
     events = events_of(namespace) if ill else ()
     workloads = may_list(cluster, KUEUE_WORKLOAD, namespace) if any(one.queue for one in found) else ()
@@ -141,7 +147,9 @@ def observe(
     deadline = str(spec.get("deadline") or "")
     return Observed(
         run, wanted, *problem, bool(spec.get("suspend")), deadline if re.fullmatch(DURATION, deadline) else None,
-        tuple(job_of(job, pods[job.uid], _workload(found, job)) for job in mine), len(leftover),
+        of_spec(spec),
+        tuple(job_of(job, pods[job.uid], _workload(found, job), _busy(found, job, pods[job.uid])) for job in mine),
+        len(leftover),
         progress(known), _why(found, main, known), _half(main, known), sum(one > told for one in ended),
     )  # fmt: skip
 
@@ -164,14 +172,32 @@ def _workload(found: Survey, job: j.Job) -> Object | None:
     return next((one for one in found.workloads if wanted <= (p.about(one).get("labels") or {}).items()), None)
 
 
-def job_of(job: j.Job, pods: Sequence[Object], workload: Object | None) -> Job:
-    """Return a job in our words."""
+def _busy(found: Survey, job: j.Job, pods: Sequence[Object]) -> int:
+    """Return how many pods do something that a pause has to wait for.
+
+    A pipeline that is suspended starts no step, but ends none: the step that waits for the job it has handed in stays,
+    and it is that job's pods which save and leave.
+    """
+    own = [pod for pod in pods if not p.is_over(pod)]
+    if job.kind != WORKFLOW:
+        return len(own)
+    same = {names.ID: job.run_id, names.NAME: job.run_name}.items()
+    handed = [
+        pod for pod in found.pods
+        if not _is_of(pod, job.namespace, job.name) and p.about(pod).get("namespace") == job.namespace
+        and same <= (p.about(pod).get("labels") or {}).items() and not p.is_over(pod)
+    ]  # fmt: skip
+    return len(handed) + sum(p.mark(pod).partition("(")[0] not in WAITING for pod in own)
+
+
+def job_of(job: j.Job, pods: Sequence[Object], workload: Object | None, busy: int = 0) -> Job:
+    """Return a job in our words; `busy` of its pods are not over."""
     state = job.state(pods, workload)
     notes, spec = job.annotations, job.body.get("spec") or {}
     return Job(
         job.kind.kind, job.name, job.uid, state, job.labels.get(names.TRMRUN, ""), notes.get(names.TRMRUN_UID, ""),
         notes.get(names.WANTED, ""), notes.get(names.STAGES) == FINAL, bool(job.beside), *_paused(job, workload),
-        bool(spec.get("shutdown")), sum(not p.is_over(pod) for pod in pods),
+        bool(spec.get("shutdown")), busy,
         _exit(job, state, pods), _start(job, state, pods),
     )  # fmt: skip
 
@@ -203,9 +229,7 @@ def _exit(job: j.Job, state: State, pods: Sequence[Object]) -> int | None:
 def _start(job: j.Job, state: State, pods: Sequence[Object]) -> Start | None:
     """Return the newest start; of a workflow, whose steps are pods of their own, it is the workflow's."""
     if job.kind == WORKFLOW:
-        status = job.body.get("status") or {}
-        began = p.seconds(status.get("startedAt"))
-        return None if began is None else Start(job.uid, job.name, began, p.seconds(status.get("finishedAt")))
+        return _begun(job, state, pods)
     first = [pod for pod in pods if p.rank(pod) == 0 and p.has_started(pod)]
     if not first:
         return None
@@ -218,6 +242,21 @@ def _start(job: j.Job, state: State, pods: Sequence[Object]) -> Start | None:
     if end.exit == 0:
         return Start(p.uid(pod), p.name(pod), began, end.at or began, 0, "Completed")
     return Start(p.uid(pod), p.name(pod), began, end.at or began, end.exit, end.reason or "Error")
+
+
+def _begun(job: j.Job, state: State, pods: Sequence[Object]) -> Start | None:
+    """Return when a workflow began, if it has ever had a pod; its own words are the reason of its end."""
+    status = job.body.get("status") or {}
+    nodes: Mapping[str, Any] = status.get("nodes") or {}
+    hidden = status.get("compressedNodes") or status.get("offloadNodeStatusVersion")
+    had = pods or hidden or any(one.get("type") == "Pod" for one in nodes.values())
+    began = p.seconds(status.get("startedAt"))
+    if began is None or not had:
+        return None
+    ended = p.seconds(status.get("finishedAt"))
+    if state.phase == Phase.SUCCEEDED:
+        return Start(job.uid, job.name, began, ended or began, 0, "Completed")
+    return Start(job.uid, job.name, began, ended, None, "" if ended is None else state.reason)
 
 
 def _why(found: Survey, job: j.Job | None, pods: Sequence[Object]) -> tuple[str, ...]:

@@ -8,10 +8,12 @@ version), and is written down before it is done, where only the status remembers
 from collections.abc import Callable, Sequence
 
 from trmctl.controller import attempts
+from trmctl.controller.accept import accepted
 from trmctl.controller.actions import Action, Adopt, Delete, Make, Pause, Resume
 from trmctl.controller.enough import enough
+from trmctl.controller.ours import ours, own, phase_of, second, stop
 from trmctl.controller.report import newest, report, why
-from trmctl.controller.seen import Job, Observed, Wanted, is_another, job_name
+from trmctl.controller.seen import Job, Observed, Wanted
 from trmctl.controller.turn import ENDED, NOT_MADE, Turn, stamp
 from trmctl.phase import Phase
 from trmkit.spec.trmrun import seconds as length
@@ -27,7 +29,7 @@ def reconcile(seen: Observed, now: float) -> list[Action]:
     if seen.run.leaving:
         return []
     turn = Turn(seen, now)
-    turn.set(observedGeneration=seen.run.generation)
+    turn.set(observedGeneration=seen.run.generation, asked=seen.asked or None)
     good = accepted(turn)
     if good and over(turn):
         tidy(turn, needed(seen))
@@ -46,54 +48,10 @@ def needed(seen: Observed) -> Wanted:
     return seen.wanted
 
 
-def own(seen: Observed) -> Job | None:
-    """Return the job that trains, of the name that is wanted and for this TrmRun; None: there is none."""
-    name = job_name(seen.run, seen.wanted)
-    return next((one for one in seen.jobs if one.name == name and one.trmrun == seen.run.name), None)
-
-
-def accepted(turn: Turn) -> bool:
-    """Say whether the spec can be followed; where it cannot, whatever trains goes on, and is only reported."""
-    seen, wanted = turn.seen, turn.seen.wanted
-    if wanted is None:
-        return _refused(turn, seen.blame, seen.problem)
-    if is_another(seen.run, wanted):
-        before = turn.old["run"]["id"]
-        return _refused(
-            turn, "RunChanged",
-            f"spec.run is now run {wanted.run_id}, and this TrmRun is run {before}: model, data, seed and training make"
-            " a run what it is; put them back, or make another TrmRun",
-        )  # fmt: skip
-    kind = (turn.old.get("job") or {}).get("kind")
-    if kind and (kind == "Workflow") != (wanted.kind == "Workflow"):
-        return _refused(turn, "PipelineChanged", "spec.pipeline cannot change; put it back, or make another TrmRun")
-    taken = next((one for one in seen.jobs if one.name == wanted.job and one.trmrun not in ("", seen.run.name)), None)
-    if taken is not None:
-        return _refused(turn, "NameTaken", f"{taken.kind} {taken.name} is there for TrmRun {taken.trmrun} already")
-    turn.condition("Accepted", True, "Accepted")
-    store = {"store": wanted.store} if wanted.store else {}
-    turn.set(run={"name": wanted.spec.run.name, "id": wanted.run_id, **store})
-    return True
-
-
-def _refused(turn: Turn, reason: str, message: str) -> bool:
-    turn.condition("Accepted", False, reason, message)
-    job = own(turn.seen)
-    if turn.status.get("phase") in ENDED:
-        for one in _ours(turn):
-            _stop(turn, one)
-        return False
-    if job is None or job.state.finished:
-        turn.phase("Refused", reason, message)
-    else:
-        turn.phase(_phase_of(job), reason, message)
-    return False
-
-
 def over(turn: Turn) -> bool:
     """Say whether the run has ended. One that failed begins anew when its spec is changed: somebody has mended it."""
     phase = turn.old.get("phase")
-    if phase != "Failed" or turn.old.get("observedGeneration") == turn.seen.run.generation:
+    if phase != "Failed" or turn.old.get("observedGeneration") == turn.seen.run.generation or _only_keep(turn):
         return phase in ENDED
     turn.set(attempts=None, attemptsWithoutProgress=None, startTime=None, completionTime=None, nextAttemptTime=None)
     turn.set(pausedSince=None, pausedSeconds=None)
@@ -105,6 +63,12 @@ def over(turn: Turn) -> bool:
     return False
 
 
+def _only_keep(turn: Turn) -> bool:
+    """Say whether the spec was changed in nothing but how long the job stays: that asks for no other attempt."""
+    before, now = str(turn.old.get("asked") or "").partition("-"), turn.seen.asked.partition("-")
+    return before[2] == now[2] != "" and before[0] != now[0]
+
+
 def tidy(turn: Turn, wanted: Wanted) -> None:
     """Have a run that is over do nothing more, and remove its jobs when they have stayed long enough."""
     newest(turn)  # pods that were told to leave save once more
@@ -113,22 +77,13 @@ def tidy(turn: Turn, wanted: Wanted) -> None:
     age = length(keep.age) if keep.age is not None else wanted.spec.run.cluster.ttl_seconds
     old = age is not None and turn.now - ended_at > age
     many = keep.count is not None and turn.seen.newer >= keep.count
-    for job in _ours(turn):
+    for job in ours(turn):
         if job.state.phase == Phase.DELETING:
             continue
         if not job.quiet:
-            _stop(turn, job)
+            stop(turn, job)
         elif old or many:
             turn.do(Delete(job.kind, job.name, job.uid, "it is over, and was kept as long as it should be"))
-
-
-def _stop(turn: Turn, job: Job) -> None:
-    if not job.quiet and not job.paused and not job.stopping and job.state.phase != Phase.DELETING:
-        turn.do(Pause(job.kind, job.name, job.uid, for_good=True))
-
-
-def _ours(turn: Turn) -> Sequence[Job]:
-    return [one for one in turn.seen.jobs if one.trmrun == turn.seen.run.name]
 
 
 # -- rules: each says whether it has decided
@@ -140,7 +95,7 @@ def discarded(turn: Turn, wanted: Wanted) -> bool:
     if job is None or job.uid != turn.status.get("discarded"):
         turn.set(discarded=None)
         return False
-    for one in _ours(turn):
+    for one in ours(turn):
         if one.state.phase != Phase.DELETING:
             turn.do(Delete(one.kind, one.name, one.uid, "it is made anew, to go on from its newest checkpoint"))
     if turn.status.get("phase") != "Backoff":
@@ -151,7 +106,7 @@ def discarded(turn: Turn, wanted: Wanted) -> bool:
 def stale(turn: Turn, wanted: Wanted) -> bool:
     """Remove jobs of this TrmRun that are no longer wanted; nothing is made while one of them is there."""
     known = {wanted.job, wanted.beside} - {""}
-    others = [one for one in _ours(turn) if one.name not in known]
+    others = [one for one in ours(turn) if one.name not in known]
     for job in others:
         if job.state.phase != Phase.DELETING:
             turn.do(Delete(job.kind, job.name, job.uid, "the TrmRun asks for another job"))
@@ -168,7 +123,7 @@ def adopt(turn: Turn, wanted: Wanted) -> bool:
             continue
         if job.state.phase != Phase.DELETING:
             turn.do(Adopt(job.kind, job.name, job.uid))
-        turn.phase(_phase_of(job), "Adopted", f"{job.kind} {job.name} was there, and is this run")
+        turn.phase(phase_of(job), "Adopted", f"{job.kind} {job.name} was there, and is this run")
         return True
     return False
 
@@ -185,13 +140,13 @@ def stopped_early(turn: Turn, wanted: Wanted) -> bool:
     if job is not None and (job.final or job.state.phase == Phase.SUCCEEDED):
         return False
     message = f"{told['reason']} at update {told['step']}: it saves, and is then scored"
-    going = [one for one in _ours(turn) if not one.quiet]
+    going = [one for one in ours(turn) if not one.quiet]
     for one in going:
-        _stop(turn, one)
-    for one in _ours(turn) if not going else ():
+        stop(turn, one)
+    for one in ours(turn) if not going else ():
         if one.state.phase != Phase.DELETING:
             turn.do(Delete(one.kind, one.name, one.uid, "training has done enough"))
-    if not _ours(turn):
+    if not ours(turn):
         return False
     turn.phase("Stopping", str(told["reason"]), message)
     return True
@@ -202,14 +157,14 @@ def succeeded(turn: Turn, wanted: Wanted) -> bool:
     job = own(turn.seen)
     if job is None or job.state.phase != Phase.SUCCEEDED:
         return False
-    second = _second(turn, wanted)
+    beside = second(turn, wanted)
     if wanted.beside and not job.final:
-        if second is not None and second.state.phase == Phase.FAILED:
-            turn.end("Failed", "ScoringFailed", f"it was trained; {second.name} failed: {second.state.message}")
+        if beside is not None and beside.state.phase == Phase.FAILED:
+            turn.end("Failed", "ScoringFailed", f"it was trained; {beside.name} failed: {beside.state.message}")
             return True
-        if second is None:
+        if beside is None:
             turn.do(Make(job.final, belongings=True))
-        if second is None or second.state.phase != Phase.SUCCEEDED:
+        if beside is None or beside.state.phase != Phase.SUCCEEDED:
             turn.phase("Running", "Scoring", f"it is trained; {wanted.beside} scores it")
             return True
     early = turn.status.get("stopped")
@@ -218,10 +173,6 @@ def succeeded(turn: Turn, wanted: Wanted) -> bool:
     else:
         turn.end("Succeeded", "Succeeded", "it is done")
     return True
-
-
-def _second(turn: Turn, wanted: Wanted) -> Job | None:
-    return next((one for one in _ours(turn) if wanted.beside and one.name == wanted.beside), None)
 
 
 def overdue(turn: Turn, wanted: Wanted | None) -> bool:
@@ -236,8 +187,8 @@ def overdue(turn: Turn, wanted: Wanted | None) -> bool:
         return False
     attempts.close(turn, "DeadlineExceeded", None)
     turn.end("Failed", "DeadlineExceeded", f"it was not done {limit} after its first job was made; it saves and leaves")
-    for one in _ours(turn):
-        _stop(turn, one)
+    for one in ours(turn):
+        stop(turn, one)
     return True
 
 
@@ -248,7 +199,7 @@ def failed(turn: Turn, wanted: Wanted) -> bool:
         return False
     attempts.close(turn, job.state.reason, job.exit)
     if not attempts.may_help(job, turn.status):
-        turn.end("Failed", job.state.reason or "Failed", why(turn) or job.state.message)
+        turn.end("Failed", job.state.reason or "Failed", _ended(turn, job))
         return True
     return _again(turn, wanted, job, "it failed")
 
@@ -261,9 +212,15 @@ def _again(turn: Turn, wanted: Wanted, job: Job, because: str) -> bool:
         tidy(turn, wanted)
         return True
     turn.set(nextAttemptTime=stamp(turn.now + found.wait), restarts=int(turn.status.get("restarts") or 0) + 1)
-    turn.phase("Backoff", job.state.reason or "Failed", f"{because}: {why(turn) or job.state.message}")
+    turn.phase("Backoff", job.state.reason or "Failed", f"{because}: {_ended(turn, job)}")
     turn.set(discarded=job.uid)
     return discarded(turn, wanted)
+
+
+def _ended(turn: Turn, job: Job) -> str:
+    """Return why a job ended; a workflow's own words say it best."""
+    own = job.state.message if job.kind == "Workflow" else ""
+    return own or why(turn) or job.state.message
 
 
 def looping(turn: Turn, wanted: Wanted) -> bool:
@@ -303,7 +260,7 @@ def changed(turn: Turn, wanted: Wanted) -> bool:
     job = own(turn.seen)
     if job is None or job.hash == wanted.hash or job.final or job.state.phase == Phase.DELETING:
         return False
-    for one in _ours(turn):
+    for one in ours(turn):
         turn.do(Delete(one.kind, one.name, one.uid, "the TrmRun asks for other settings"))
     attempts.close(turn, "Preempted", 143)
     turn.phase("Stopping", "SettingsChanged", "it saves, and goes on with the new settings")
@@ -344,14 +301,12 @@ def going(turn: Turn, wanted: Wanted) -> bool:
         return False
     if "startTime" not in turn.status:  # it was adopted
         turn.set(startTime=stamp(turn.now))
-    alone = bool(wanted.beside) and not job.final and _second(turn, wanted) is None
+    alone = bool(wanted.beside) and not job.final and second(turn, wanted) is None
     if (alone or (turn.old.get("job") or {}).get("uid") != job.uid) and job.state.phase != Phase.DELETING:
-        turn.first(
-            Make(job.final, belongings=True)
-        )  # whoever made it may have died before all that belongs to it was there
+        turn.first(Make(job.final, belongings=True))  # whoever made it may have died before all of it was there
     turn.set(nextAttemptTime=None)
     reason = job.state.reason if job.state.phase != Phase.RUNNING else ""
-    turn.phase(_phase_of(job), reason or str(job.state.phase), why(turn) or job.state.message)
+    turn.phase(phase_of(job), reason or str(job.state.phase), why(turn) or job.state.message)
     return True
 
 
@@ -361,7 +316,7 @@ def make(turn: Turn, wanted: Wanted) -> bool:
     if due is not None and turn.now < due:
         turn.phase("Backoff", str(turn.old.get("reason") or "Backoff"), str(turn.old.get("message") or ""))
         return True
-    if turn.seen.leftover or _ours(turn):
+    if turn.seen.leftover or ours(turn):
         turn.phase("Pending", "PodsLeave", f"{turn.seen.leftover} pods of an earlier job save and leave")
         return True
     if "startTime" in turn.status and turn.seen.progress.state == "scored":
@@ -384,9 +339,3 @@ RULES: Sequence[Callable[[Turn, Wanted], bool]] = (
 )  # fmt: skip
 WHATEVER: Sequence[Callable[[Turn, Wanted | None], bool]] = (overdue, suspended)
 """What holds also where the rest of a spec cannot be followed."""
-
-
-def _phase_of(job: Job) -> str:
-    """Return a job's phase as that of a run."""
-    names = {Phase.DELETING: "Stopping", Phase.UNKNOWN: "Pending", Phase.FAILED: "Backoff", Phase.SUCCEEDED: "Running"}
-    return names.get(job.state.phase, str(job.state.phase))

@@ -144,6 +144,8 @@ class Observed:
     """`spec.suspend`, which holds whatever else of the spec is wrong."""
     deadline: str | None = None
     """`spec.deadline`, so too; None: there is none."""
+    asked: str = ""
+    """Hashes of `spec.keep` and of the rest of the spec, with a dash between them."""
     jobs: Sequence[Job] = ()
     """Those that are for this TrmRun, and what has the name of the one wanted."""
     leftover: int = 0
@@ -177,5 +179,13 @@ def asked(spec: Mapping[str, Any]) -> str:
     the namespace, are no reason to stop a job that trains.
     """
     limit = (spec.get("attempts") or {}).get("limit")
-    content = [spec.get("run"), bool(spec.get("pipeline")), limit]
+    return _hash([spec.get("run"), bool(spec.get("pipeline")), limit])
+
+
+def of_spec(spec: Mapping[str, Any]) -> str:
+    """Return hashes of `keep` and of the rest of a TrmRun's `spec`, with a dash between them."""
+    return f"{_hash(spec.get('keep'))}-{_hash({key: value for key, value in spec.items() if key != 'keep'})}"
+
+
+def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]

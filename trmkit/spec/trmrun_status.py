@@ -213,5 +213,8 @@ class TrmRunStatus(Section):
     stopped: Stopped | None = None
     """Why training ended before its last step; null: it did not."""
 
+    asked: str | None = None
+    """Hashes of what the spec asked for when it was last seen: of `keep`, and of all else."""
+
     discarded: str | None = None
     """Uid of a job about which all is decided, and which is being removed to be made anew."""

@@ -1,6 +1,5 @@
 """Lives of runs: what becomes of a TrmRun when operators, machines and people do what they do."""
 
-
 from tests.trmctl.controller.world import TICK, World
 from trmctl.cluster import CONFIG_MAP, POD, TRMRUN
 from trmkit.render import names

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.trmctl.controller.faults import LateLists
-from trmctl.cluster import CONFIG_MAP, POD, TRMRUN
+from trmctl.cluster import CONFIG_MAP, POD, TRMRUN, WORKFLOW
 from trmkit.errors import ClusterMissingError, ClusterRefusedError
 from trmkit.render import names
 
@@ -181,3 +181,70 @@ def test_what_was_deleted_is_not_made_again_from_old_lists(world):
         world.cluster.remove(kind, name)
     world.controller(LateLists(world.cluster, past)).resync()
     assert not world.cluster.names(world.kind)
+
+
+def pipeline(world, **status):
+    """Return the name of a pipeline that was made, and then is so."""
+    controller = world.controller()
+    world.apply(pipeline=True)
+    controller.resync()
+    (name,) = world.cluster.names(WORKFLOW)
+    world.cluster.edit(WORKFLOW, name, status={"startedAt": "2026-01-01T12:00:00Z", **status})
+    return name, controller
+
+
+def step(world, job, node, name="pod", **more):
+    """Have a step of a pipeline run, or a pod of the job that it has handed in."""
+    labels = {**world.cluster.see(WORKFLOW, job)["metadata"]["labels"], **more}
+    notes = {"workflows.argoproj.io/node-name": f"{job}.{node}"} if node else {}
+    about = {"name": name, "labels": labels, "annotations": notes, "ownerReferences": [{"uid": "w"}]}
+    world.cluster.put(
+        POD, {"metadata": about, "spec": {"containers": [{"name": "main"}]}, "status": {"phase": "Running"}}
+    )
+
+
+@pytest.mark.parametrize("look", ["all", "one"])
+def test_a_pipeline_is_paused_when_the_job_that_it_waits_for_has_saved(world, look):
+    name, controller = pipeline(world, phase="Running")
+    step(world, name, "train(0)")
+    step(world, name, "", "child", **{names.JOB: "demo-child"})
+    world.change(suspend=True)
+    for gone, phase in (("", "Stopping"), ("child", "Paused")):
+        world.cluster.remove(POD, gone)
+        controller.resync()
+        controller.resync() if look == "all" else controller.look_at("team", "one")
+        assert world.status()["phase"] == phase
+    assert world.cluster.see(WORKFLOW, name)["spec"]["suspend"] is True
+
+
+def test_a_pipeline_that_cannot_begin_says_why_and_is_not_tried_again(world):
+    words = 'workflowtemplates.argoproj.io "trm-pipeline" not found'
+    name, controller = pipeline(world, phase="Error", message=words, finishedAt="2026-01-01T12:00:01Z")
+    world.after(controller, 3)
+    assert (world.status()["phase"], world.status()["message"]) == ("Failed", words)
+    assert world.cluster.names(WORKFLOW) == [name]
+
+
+def test_a_pipeline_that_broke_off_is_tried_again_and_its_end_is_known(world):
+    nodes = {"a": {"type": "Pod", "phase": "Error", "message": "pod deleted"}}
+    ended = {"finishedAt": "2026-01-01T13:00:00Z", "message": "pod deleted"}
+    _, controller = pipeline(world, phase="Error", nodes=nodes, **ended)
+    controller.resync()
+    assert world.status()["phase"] == "Backoff"
+    assert "it failed: pod deleted" in world.status()["message"]
+    assert [one["reason"] for one in world.status()["attempts"]] == ["Error"]
+
+
+def test_to_keep_a_failed_job_for_longer_does_not_start_it_again(world):
+    world.apply()
+    world.plan = [(1, "Error")]
+    controller = world.controller()
+    world.until("Failed", controller)
+    world.change(keep={"age": "30s"})
+    world.after(controller, 6)
+    assert world.status()["phase"] == "Failed"
+    assert not world.cluster.names(world.kind)
+    for suspend in (True, False):  # as `trmctl resubmit` says that it is to be tried again
+        world.change(suspend=suspend)
+    world.until("Succeeded", controller)
+    assert len(world.starts) == 2
