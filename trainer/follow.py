@@ -20,6 +20,7 @@ from trainer.agency import HEART
 from trainer.budget import ledger
 from trainer.candidates import load_for_inference
 from trainer.checkpoint import Checkpoint
+from trainer.claim import writing_log
 from trainer.dist import StopSignal, World
 from trainer.elsewhere import LOOK_SECONDS as LOOK_AFAR_SECONDS
 from trainer.elsewhere import Elsewhere
@@ -177,9 +178,8 @@ def follow(run: RunFile, directory: RunDirectory, world: World, *, wait: Wait = 
                     if watch is not None:
                         watch.expect_training()
                 wait(watch.pause if watch is not None else LOOK_SECONDS)
-    with world.together():
-        if watch is not None:
-            watch.finish(total)
+        with writing_log(directory, world, stop, wait):
+            look(watch, world, stop, lambda one: one.finish(total), None)
 
 
 def loaded(model: TrainableModel, found: Checkpoint, run: RunFile, reader: str, world: World) -> bool:

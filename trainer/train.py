@@ -10,7 +10,7 @@ from typing import Any
 
 from trainer import checkpoint
 from trainer.agency import HEART
-from trainer.claim import claim
+from trainer.claim import claim, writing_log
 from trainer.depth import row_flops
 from trainer.dist import Stopped, StopSignal, World
 from trainer.exporter import SILENT, Exporter
@@ -51,7 +51,10 @@ def train(run: RunFile, directory: RunDirectory, world: World, exporter: Exporte
         state = build_state(run, subject, world)
         if not resume(state, directory):
             start_from_another(state, directory)
-        with Session(state, subject, directory, stop, remote, machines, exporter) as session:
+        with (
+            writing_log(directory, world, stop),
+            Session(state, subject, directory, stop, remote, machines, exporter) as session,
+        ):
             while True:
                 stop.check(world)
                 session.evaluate_if_due()

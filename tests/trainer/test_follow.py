@@ -11,9 +11,11 @@ import torch
 from tests.trainer.helpers import change, fingerprint, train_alone
 from trainer import checkpoint
 from trainer.dist import World
+from trainer.exporter import Exporter
 from trainer.follow import follow
 from trainer.metrics import read_lines
 from trainer.scores import Scores
+from trainer.train import train
 from trmkit.errors import SpecError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
@@ -115,3 +117,35 @@ def test_a_score_that_cannot_be_read_stops_nobody(small_run: RunFile, tmp_path: 
     (directory.scores / "6.json").write_text("{")
     train_alone(run)
     assert evaluations(run) == []
+
+
+class BusyError(Exception):
+    """Somebody would have to wait."""
+
+
+def test_training_and_who_follows_it_may_both_be_started_again_at_the_end_and_log_every_score_once(
+    small_run: RunFile, tmp_path: Path
+) -> None:
+    run = followed(small_run, tmp_path)
+    directory = RunDirectory.of(run)
+    train_alone(run)
+    for step in (6, 12):
+        Scores(run, directory).leave(step, {"exact_accuracy": 0.25, "accuracy": 0.5})
+    waited: list[str] = []
+
+    def busy(_: float) -> None:
+        raise BusyError
+
+    class Meanwhile(Exporter):
+        """Has somebody follow while training, which has read the log, is about to write it."""
+
+        def state(self, word: str) -> None:
+            try:
+                follow(run, directory, HERE, wait=busy)
+            except BusyError:
+                waited.append(word)
+
+    train(run, directory, HERE, Meanwhile())
+    follow(run, directory, HERE)
+    assert [line["step"] for line in evaluations(run)] == [6, 12]
+    assert waited
