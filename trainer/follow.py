@@ -140,10 +140,15 @@ class Watch:
         return known[-1] if known and known[-1].final else None
 
     def finish(self, total: int) -> None:
-        """Log what training did not take up before it ended, remember the best checkpoint, publish both."""
+        """Log what training did not take up before it ended, remember the best checkpoint, publish both.
+
+        Checkpoints that waited for their scores go from the disk, as they would have gone had training scored them.
+        """
         if self.elsewhere is not None:
             self.elsewhere.take_final_files()
         best = log_the_rest(self.run, self.directory, total)
+        keep = self.run.train.checkpoint
+        checkpoint.prune(self.directory.checkpoints, keep.keep, total, every=keep.keep_every)
         if self.elsewhere is not None:
             self.elsewhere.publish(best)
 

@@ -149,3 +149,16 @@ def test_training_and_who_follows_it_may_both_be_started_again_at_the_end_and_lo
     follow(run, directory, HERE)
     assert [line["step"] for line in evaluations(run)] == [6, 12]
     assert waited
+
+
+def test_what_waited_for_its_score_is_deleted_at_the_end_as_training_itself_would_have(
+    small_run: RunFile, tmp_path: Path
+) -> None:
+    inline = change(small_run, "evaluate.every_steps=2", "train.checkpoint.keep=1", "train.checkpoint.every_steps=null")
+    train_alone(inline)
+    run = followed(inline, tmp_path)
+    train_alone(run)
+    assert checkpoint.steps(RunDirectory.of(run).checkpoints) == [2, 4, 6, 8, 10, 12]
+    follow(run, RunDirectory.of(run), HERE)
+    found, expected = (checkpoint.steps(RunDirectory.of(one).checkpoints) for one in (run, inline))
+    assert found == expected
