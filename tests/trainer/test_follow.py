@@ -14,12 +14,14 @@ from trainer.dist import World
 from trainer.exporter import Exporter
 from trainer.follow import follow
 from trainer.metrics import read_lines
+from trainer.remote import Remote
 from trainer.scores import Scores
 from trainer.train import train
 from trmkit.errors import SpecError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.store.scores import MOST_WAITING
+from trmkit.store.summary import Status
 
 HERE = World(0, 1, 0, torch.device("cpu"))
 
@@ -162,3 +164,16 @@ def test_what_waited_for_its_score_is_deleted_at_the_end_as_training_itself_woul
     follow(run, RunDirectory.of(run), HERE)
     found, expected = (checkpoint.steps(RunDirectory.of(one).checkpoints) for one in (run, inline))
     assert found == expected
+
+
+def test_a_run_that_goes_on_is_published_with_the_best_checkpoint_that_is_known_by_then(
+    small_run: RunFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = followed(small_run, tmp_path, f"storage.remote={tmp_path / 'share'}")
+    train_alone(run)
+    Scores(run, RunDirectory.of(run)).leave(6, {"exact_accuracy": 0.5, "accuracy": 0.75})
+    first: list[Status] = []
+    begin = Remote.begin
+    monkeypatch.setattr(Remote, "begin", lambda self, status: (first.append(status), begin(self, status)))
+    train_alone(run)
+    assert (first[0].best_step, first[0].value) == (6, 0.5)
