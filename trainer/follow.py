@@ -20,6 +20,7 @@ from trainer.agency import HEART
 from trainer.budget import ledger
 from trainer.candidates import load_for_inference
 from trainer.checkpoint import Checkpoint
+from trainer.claim import writing_log
 from trainer.dist import StopSignal, World
 from trainer.elsewhere import LOOK_SECONDS as LOOK_AFAR_SECONDS
 from trainer.elsewhere import Elsewhere
@@ -139,10 +140,15 @@ class Watch:
         return known[-1] if known and known[-1].final else None
 
     def finish(self, total: int) -> None:
-        """Log what training did not take up before it ended, remember the best checkpoint, publish both."""
+        """Log what training did not take up before it ended, remember the best checkpoint, publish both.
+
+        Checkpoints that waited for their scores go from the disk, as they would have gone had training scored them.
+        """
         if self.elsewhere is not None:
             self.elsewhere.take_final_files()
         best = log_the_rest(self.run, self.directory, total)
+        keep = self.run.train.checkpoint
+        checkpoint.prune(self.directory.checkpoints, keep.keep, total, every=keep.keep_every)
         if self.elsewhere is not None:
             self.elsewhere.publish(best)
 
@@ -177,9 +183,8 @@ def follow(run: RunFile, directory: RunDirectory, world: World, *, wait: Wait = 
                     if watch is not None:
                         watch.expect_training()
                 wait(watch.pause if watch is not None else LOOK_SECONDS)
-    with world.together():
-        if watch is not None:
-            watch.finish(total)
+        with writing_log(directory, world, stop, wait):
+            look(watch, world, stop, lambda one: one.finish(total), None)
 
 
 def loaded(model: TrainableModel, found: Checkpoint, run: RunFile, reader: str, world: World) -> bool:

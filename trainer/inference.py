@@ -14,10 +14,11 @@ import numpy.typing as npt
 import torch
 
 from trainer.candidates import load_for_inference
+from trainer.data.cutting import cut, on_canvas
 from trainer.features.prompts import Prompt
 from trainer.features.text import NAME as TEXT
 from trainer.features.text import Texts
-from trainer.known import Known, find_known
+from trainer.known import Known, find_known, read_sides
 from trainer.models import TrainableModel
 from trainer.models import build as build_model
 from trainer.models.base import IGNORED_LABEL
@@ -80,7 +81,8 @@ class Solver:
         self.steps = model.max_steps
         self._model = model.eval()
         read = known.run.features
-        self._kind: Kind = kind_of(known.grid, known.names, reads_text=read is not None)
+        sides = read_sides(known.directory) if known.metadata.windows else None
+        self._kind: Kind = kind_of(known.grid, known.names, reads_text=read is not None, sides=sides)
         self._texts = Texts(read, device, Path(known.run.storage.data)) if read is not None else None
 
     @classmethod
@@ -88,17 +90,11 @@ class Solver:
         """Return a solver with `which` checkpoint, `last` or `best`, of a run directory, or a checkpoint's folder.
 
         `device` is `cpu`, `cuda`, `cuda:1`, `mps`, or `auto`. Every byte is verified before it is parsed.
-        CheckpointError: there is none, or it cannot be used. SpecError: there is no such device, or the model learned
-        in windows.
+        CheckpointError: there is none, or it cannot be used. SpecError: there is no such device.
         """
         place = device_of(device)
         known = find_known(Path(path), which)
         data = known.metadata
-        if data.windows:
-            raise SpecError(
-                "data.window: this model learned in windows, and which one a task had is in its data set alone",
-                next="score it with trmctl evaluate, or train with data.window: full",
-            )
         with torch.random.fork_rng(devices=[]):  # initial weights are drawn and then replaced
             model = build_model(known.run.model, data.vocab_size, data.seq_len, data.num_puzzle_identifiers)
         model = model.to(place)
@@ -128,14 +124,21 @@ class Solver:
         rows = np.concatenate([question.rows for question in questions])
         identifiers = np.array([one for question in questions for one in question.identifiers], np.int32)
         prompts = [one for question in questions for one in question.prompts]
-        cuts = [slice(at, at + ROWS_AT_ONCE) for at in range(0, len(rows), ROWS_AT_ONCE)]
-        parts = [self._batch(rows[cut], identifiers[cut], prompts[cut]) for cut in cuts]
-        return np.concatenate([preds for preds, _ in parts], 1), np.concatenate([sure for _, sure in parts], 1)
+        sides = np.concatenate([np.full(len(question.rows), question.side or 0) for question in questions])
+        preds = np.zeros((self.steps, *rows.shape), np.uint8)
+        sure = np.zeros(preds.shape[:2])
+        for side in np.unique(sides).tolist():
+            places = np.flatnonzero(sides == side)
+            for some in np.split(places, range(ROWS_AT_ONCE, len(places), ROWS_AT_ONCE)):
+                read = [prompts[place] for place in some] if prompts else []
+                preds[:, some], sure[:, some] = self._batch(rows[some], identifiers[some], read, side or None)
+        return preds, sure
 
     @torch.no_grad()
     def _batch(
-        self, rows: Tokens, identifiers: npt.NDArray[np.int32], prompts: list[Prompt]
+        self, rows: Tokens, identifiers: npt.NDArray[np.int32], prompts: list[Prompt], side: int | None
     ) -> tuple[Tokens, npt.NDArray[np.float64]]:
+        """Return what rows [V, L] of one shape answered after each step; with a `side`, in windows of their canvas."""
         inputs = torch.from_numpy(rows.astype(np.int32)).to(self.device)
         batch = {
             "inputs": inputs,
@@ -144,12 +147,16 @@ class Solver:
         }
         if self._texts is not None:
             batch[TEXT] = torch.from_numpy(self._texts.of(prompts)).to(self.device)
+        if side is not None:
+            batch = cut(batch, side)
         carry = self._model.initial_carry(batch)
         preds, logits = [], []
         for _ in range(self.steps):
             step = self._model(carry, batch)
             carry = step.carry
-            preds.append(step.outputs["preds"].cpu().numpy().astype(np.uint8))
+            answer = step.outputs["preds"]
+            whole = answer if side is None else on_canvas(answer, batch["positions"], inputs)
+            preds.append(whole.cpu().numpy().astype(np.uint8))
             logits.append(step.outputs["q_halt"].double().sigmoid().cpu().numpy())
         return np.stack(preds), np.stack(logits)
 

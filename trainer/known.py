@@ -1,7 +1,8 @@
 """What a run keeps of its data, so that its checkpoints can be used where the data set is not.
 
-`data.json` holds the data set's manifest and, under `dataset`, what its `dataset.json` says; `identifiers.json` names
-the rows of the puzzle table; `tokens.json` and `tokenizer.json` are the tokenizer of text.
+`data.json` holds the data set's manifest; under `dataset`, what its `dataset.json` says; and under `sides`, where tasks
+are worked on in windows, the side of each. `identifiers.json` names the rows of the puzzle table; `tokens.json` and
+`tokenizer.json` are the tokenizer of text.
 """
 
 import json
@@ -13,8 +14,9 @@ from trainer import checkpoint
 from trainer.candidates import find_checkpoint
 from trainer.checkpoint import Checkpoint
 from trainer.data import place_of
+from trainer.data.augment import SEPARATOR
 from trainer.data.manifest import Grid, grid_of, read_manifest
-from trainer.data.store import Metadata, read_identifiers, read_metadata
+from trainer.data.store import Metadata, read_identifiers, read_metadata, read_split
 from trainer.data.tokens import FILES as TOKENIZER_FILES
 from trainer.dist import World
 from trmkit.errors import CheckpointError, DataError
@@ -51,12 +53,38 @@ def write_notes(folder: Path, directory: RunDirectory) -> None:
     """Copy what is known of the data set in `folder` into the run directory."""
     metadata = read_metadata(folder)
     content = read_manifest(folder) or {"grid": grid_of(folder).as_json()}
-    write_whole(directory.data_manifest, json.dumps(content | {"dataset": asdict(metadata)}, indent=1))
+    content = content | {"dataset": asdict(metadata)} | ({"sides": sides_of(folder)} if metadata.windows else {})
+    write_whole(directory.data_manifest, json.dumps(content, indent=1))
     if metadata.num_puzzle_identifiers > 1:
         _copy(folder / directory.identifiers.name, directory.identifiers)
     for name in TOKENIZER_FILES:
         if (folder / name).is_file():
             _copy(folder / name, directory.root / name)
+
+
+def sides_of(folder: Path) -> dict[str, int]:
+    """Return the side of the window of every task of the data set in `folder`, by its name."""
+    split, names = read_split(folder, "train"), read_identifiers(folder)
+    assert split.windows is not None
+    first = split.puzzle_identifiers[split.group_indices[:-1]]
+    tasks = [names[identifier].split(SEPARATOR)[0] for identifier in first.tolist()]
+    return dict(zip(tasks, split.windows.tolist(), strict=True))
+
+
+def read_sides(directory: RunDirectory) -> dict[str, int]:
+    """Return what `sides_of` found of a run's tasks. CheckpointError: the run directory does not say it."""
+    try:
+        sides = json.loads(directory.data_manifest.read_bytes())["sides"]
+        return {str(name): int(side) for name, side in sides.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _lacking(directory, "in which window each task is worked on", error) from error
+
+
+def _lacking(directory: RunDirectory, what: str, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{directory.data_manifest}: does not say {what} ({type(error).__name__}: {error})",
+        next=f"run `python -m trainer train {directory.run_file}` once: it writes the file, and trains no further",
+    )
 
 
 def _copy(file: Path, target: Path) -> None:
@@ -102,10 +130,7 @@ def read_notes(directory: RunDirectory) -> tuple[Grid, Metadata, list[str]]:
         grid = Grid(**content["grid"])
         names = ["<blank>"] if metadata.num_puzzle_identifiers == 1 else read_identifiers(directory.root)
     except (OSError, ValueError, TypeError, KeyError, DataError) as error:
-        raise CheckpointError(
-            f"{directory.data_manifest}: does not say what the run was trained on ({error})",
-            next=f"run `python -m trainer train {directory.run_file}` once: it writes the file, and trains no further",
-        ) from error
+        raise _lacking(directory, "what the run was trained on", error) from error
     if len(names) != metadata.num_puzzle_identifiers:
         raise CheckpointError(
             f"{directory.identifiers}: has {len(names)} names, {directory.data_manifest.name} says"

@@ -10,7 +10,7 @@ from typing import Any
 
 from trainer import checkpoint
 from trainer.agency import HEART
-from trainer.claim import claim
+from trainer.claim import claim, writing_log
 from trainer.depth import row_flops
 from trainer.dist import Stopped, StopSignal, World
 from trainer.exporter import SILENT, Exporter
@@ -51,7 +51,10 @@ def train(run: RunFile, directory: RunDirectory, world: World, exporter: Exporte
         state = build_state(run, subject, world)
         if not resume(state, directory):
             start_from_another(state, directory)
-        with Session(state, subject, directory, stop, remote, machines, exporter) as session:
+        with (
+            writing_log(directory, world, stop),
+            Session(state, subject, directory, stop, remote, machines, exporter) as session,
+        ):
             while True:
                 stop.check(world)
                 session.evaluate_if_due()
@@ -147,11 +150,21 @@ class Session:
         with world.together():
             self.log = open_log(run, self.directory, self.state.step, self.exporter, first=world.first)
         self.progress.__enter__()
+        self._recall_the_best()
         if self.remote is not None:
             self.remote.begin(self._status("training", self.saved))
             self.exporter.follow("store", self.remote.numbers)
         self._begin()
         return self
+
+    def _recall_the_best(self) -> None:
+        """Know the best by scores that an earlier attempt took, and did not save, before it is named or deleted."""
+        state = self.state
+        if self.followed is None or not state.world.first:
+            return
+        best = state.best = self.followed.best(state.best, range(state.step + 1))
+        if best is not None and (self.directory.checkpoints / f"step_{best['step']:08d}").is_dir():
+            checkpoint.write_best(self.directory.checkpoints, best)
 
     def _begin(self) -> None:
         """Log that a stretch of training begins."""
@@ -164,10 +177,6 @@ class Session:
             weights = sum(p.numel() for p in state.model.parameters())
             line = {"attempt": attempt_number(self.directory), "parameters": weights, "processes": state.world.size}
             self.log.write("run", state.step, line)
-        if self.followed is not None and state.world.first:  # scores that an earlier attempt took, and did not save
-            best = state.best = self.followed.best(state.best, range(state.step + 1))
-            if best is not None and (self.directory.checkpoints / f"step_{best['step']:08d}").is_dir():
-                checkpoint.write_best(self.directory.checkpoints, best)  # else the next save would delete it
         self._take_scores()
         self.meter = Meter(state)
         state.clock.start()

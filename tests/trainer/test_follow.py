@@ -11,13 +11,17 @@ import torch
 from tests.trainer.helpers import change, fingerprint, train_alone
 from trainer import checkpoint
 from trainer.dist import World
+from trainer.exporter import Exporter
 from trainer.follow import follow
 from trainer.metrics import read_lines
+from trainer.remote import Remote
 from trainer.scores import Scores
+from trainer.train import train
 from trmkit.errors import SpecError
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
 from trmkit.store.scores import MOST_WAITING
+from trmkit.store.summary import Status
 
 HERE = World(0, 1, 0, torch.device("cpu"))
 
@@ -115,3 +119,61 @@ def test_a_score_that_cannot_be_read_stops_nobody(small_run: RunFile, tmp_path: 
     (directory.scores / "6.json").write_text("{")
     train_alone(run)
     assert evaluations(run) == []
+
+
+class BusyError(Exception):
+    """Somebody would have to wait."""
+
+
+def test_training_and_who_follows_it_may_both_be_started_again_at_the_end_and_log_every_score_once(
+    small_run: RunFile, tmp_path: Path
+) -> None:
+    run = followed(small_run, tmp_path)
+    directory = RunDirectory.of(run)
+    train_alone(run)
+    for step in (6, 12):
+        Scores(run, directory).leave(step, {"exact_accuracy": 0.25, "accuracy": 0.5})
+    waited: list[str] = []
+
+    def busy(_: float) -> None:
+        raise BusyError
+
+    class Meanwhile(Exporter):
+        """Has somebody follow while training, which has read the log, is about to write it."""
+
+        def state(self, word: str) -> None:
+            try:
+                follow(run, directory, HERE, wait=busy)
+            except BusyError:
+                waited.append(word)
+
+    train(run, directory, HERE, Meanwhile())
+    follow(run, directory, HERE)
+    assert [line["step"] for line in evaluations(run)] == [6, 12]
+    assert waited
+
+
+def test_what_waited_for_its_score_is_deleted_at_the_end_as_training_itself_would_have(
+    small_run: RunFile, tmp_path: Path
+) -> None:
+    inline = change(small_run, "evaluate.every_steps=2", "train.checkpoint.keep=1", "train.checkpoint.every_steps=null")
+    train_alone(inline)
+    run = followed(inline, tmp_path)
+    train_alone(run)
+    assert checkpoint.steps(RunDirectory.of(run).checkpoints) == [2, 4, 6, 8, 10, 12]
+    follow(run, RunDirectory.of(run), HERE)
+    found, expected = (checkpoint.steps(RunDirectory.of(one).checkpoints) for one in (run, inline))
+    assert found == expected
+
+
+def test_a_run_that_goes_on_is_published_with_the_best_checkpoint_that_is_known_by_then(
+    small_run: RunFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = followed(small_run, tmp_path, f"storage.remote={tmp_path / 'share'}")
+    train_alone(run)
+    Scores(run, RunDirectory.of(run)).leave(6, {"exact_accuracy": 0.5, "accuracy": 0.75})
+    first: list[Status] = []
+    begin = Remote.begin
+    monkeypatch.setattr(Remote, "begin", lambda self, status: (first.append(status), begin(self, status)))
+    train_alone(run)
+    assert (first[0].best_step, first[0].value) == (6, 0.5)

@@ -184,6 +184,13 @@ def test_muon_has_the_matrices_of_the_blocks_and_adam_the_rest(small_run: RunFil
     assert all(0.005 < float(size) < 0.2 for size in moved.values()), moved
 
 
+def test_muon_without_matrices_is_refused_with_what_to_take_instead(small_run: RunFile) -> None:
+    bare = "model={family: deep_recursion, base_channels: 8, latent_channels: 128, puzzle_emb_ndim: 0}"
+    with pytest.raises(SpecError, match="muon moves the matrices") as refused:
+        train_alone(change(small_run, bare, "train.optimizer=muon", "data.num_aug=0"))
+    assert "adam_atan2" in refused.value.next
+
+
 def test_muon_learns(small_run: RunFile) -> None:
     run = change(small_run, "train.optimizer=muon", "train.steps=60", "train.log.every_steps=20")
     train_alone(run)

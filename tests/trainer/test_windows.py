@@ -1,6 +1,7 @@
 """Windows: ARC rows worked on in the part of their canvas that their task needs."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import torch
 
 from tests.trainer.helpers import change, final_state, fingerprint, train_alone
 from trainer import checkpoint, flops
-from trainer.data import build
+from trainer.candidates import find_checkpoint, load_for_inference
+from trainer.data import build, place_of
 from trainer.data.cutting import cut, on_canvas
 from trainer.data.expect import expected
 from trainer.data.feed import parts_of
-from trainer.data.store import Split, read_split
+from trainer.data.grid import decode
+from trainer.data.manifest import Grid
+from trainer.data.store import Split, read_identifiers, read_split
 from trainer.data.stream import Rows
 from trainer.data.window import sides, slots_of
 from trainer.data.windowed import Windowed
@@ -23,11 +27,14 @@ from trainer.describe import description
 from trainer.dist import World
 from trainer.evaluate import evaluate
 from trainer.inference import Solver
+from trainer.known import sides_of
 from trainer.models import build as build_model
 from trainer.models.base import Step
 from trainer.models.layers import RotaryPositions
+from trainer.puzzles.arc import ArcPuzzles
 from trainer.solve import Plan, solve
-from trmkit.errors import SpecError
+from trainer.state import make_model
+from trmkit.errors import CheckpointError, SpecError
 from trmkit.spec.load import loads
 from trmkit.spec.run import RunFile
 from trmkit.store.layout import RunDirectory
@@ -231,8 +238,54 @@ def test_a_run_in_windows_is_scored_whole(run: RunFile, alone: World) -> None:
     train_alone(run)
     found = evaluate(run, RunDirectory.of(run), alone)
     assert found["sets"]["test"]["count"] == 4 * (len(SIZES) + 1)
-    with pytest.raises(SpecError, match="learned in windows"):
-        Solver.load(RunDirectory.of(run).root)
+
+
+def test_a_model_that_learned_in_windows_answers_what_its_evaluation_answered(
+    run: RunFile, split_of: Callable[[str], Split], alone: World, tmp_path: Path
+) -> None:
+    train_alone(run)
+    split, directory = split_of("test"), RunDirectory.of(run)
+    names = read_identifiers(build(run.data, Path(run.storage.data)))
+    model = make_model(run, split.metadata, CPU)
+    load_for_inference(model, find_checkpoint(directory, "last"))
+    rows = np.arange(len(split))
+    solved = solve(model, Rows(split, CPU, on_device=False), rows, Plan(2, 3), alone, show=rows, check=lambda: None)
+    shutil.rmtree(run.storage.data)
+    solver = Solver.load(directory.root)
+    for name in (*SIZES, "surprising"):
+        text = (tmp_path / "tasks" / f"{name}.json").read_text()
+        [answer] = solver.solve(text, name=f"{name}.json", votes=1)
+        row = int(np.flatnonzero(split.row_identifiers == names.index(name))[0])
+        assert answer.cells == decode(solved.predictions[row].astype(np.uint8)).tolist()
+        assert answer.confidence == pytest.approx(1 / (1 + np.exp(-solved.q_halt[row, -1])), rel=1e-5)
+        assert solver.solve(text, name=f"{name}.json", votes=4)[0].cells
+
+
+def test_a_question_has_its_tasks_window_or_one_that_holds_it(run: RunFile) -> None:
+    build(run.data, Path(run.storage.data))
+    folder = place_of(run.data, Path(run.storage.data))
+    known = sides_of(folder)
+    assert known == {"small": 4, "middle": 7, "large": 10, "surprising": 4}
+    puzzles = ArcPuzzles(Grid("arc", CANVAS, CANVAS, "edges"), read_identifiers(folder), sides=known)
+
+    def side(name: str, content: dict[str, Any]) -> int | None:
+        return puzzles.read(json.dumps(content), name, 1)[0].side
+
+    assert [side(name, task(*size)) for name, size in SIZES.items()] == [4, 7, 10]
+    assert side("small", {"test": [{"input": [[1] * 6] * 6}]}) == 7
+    assert side("new", task(3, 5)) == 7
+    assert side("new", {"test": [{"input": [[1] * 2] * 2}]}) == 4
+
+
+def test_a_run_directory_that_does_not_know_its_windows_says_how_it_comes_to_know_them(run: RunFile) -> None:
+    train_alone(run)
+    directory = RunDirectory.of(run)
+    content = json.loads(directory.data_manifest.read_text())
+    del content["sides"]
+    directory.data_manifest.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="in which window each task") as refused:
+        Solver.load(directory.root)
+    assert "it writes the file" in refused.value.next
 
 
 def test_windows_and_what_they_save_are_foretold_before_anything_is_built(run: RunFile) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 from trainer.models.prepare import is_repeated
 from trainer.optim.adam_atan2 import AdamATan2
 from trainer.optim.muon import MuonWithAdam
+from trmkit.errors import SpecError
 from trmkit.spec.train import TrainSection
 
 
@@ -15,11 +16,17 @@ def build(model: nn.Module, cfg: TrainSection) -> torch.optim.Optimizer:
     """Return the optimizer of every parameter of `model`; `update` sets the learning rate of each step.
 
     Parameters that the model's `undecayed()` names, where it has one, have no weight decay.
+    SpecError: there is nothing for the optimizer to move.
     """
     how: Any = {"lr": cfg.lr, "betas": tuple(cfg.betas), "weight_decay": cfg.weight_decay}
     optimizer: torch.optim.Optimizer
     if cfg.optimizer == "muon":
         chosen = matrices(model)
+        if not chosen:
+            raise SpecError(
+                "train.optimizer: muon moves the matrices of a model's repeated blocks, and this model has none",
+                next="--set train.optimizer=adam_atan2, or adamw",
+            )
         optimizer = MuonWithAdam(chosen, groups(model, without=chosen), **how)
     else:
         kind: Any = {"adam_atan2": AdamATan2, "adamw": torch.optim.AdamW}[cfg.optimizer]

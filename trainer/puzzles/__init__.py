@@ -3,6 +3,7 @@
 A kind of puzzle is a file beside this one and a line in `KINDS`. Legend: `V` views of a puzzle, `L` cells.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol, cast
@@ -42,6 +43,8 @@ class Question:
     """The answer, where the input has it."""
     prompts: tuple[Prompt, ...] = ()
     """Of each view the text that it is read by, for a model that reads any."""
+    side: int | None = None
+    """Side of the window of the canvas in which it is worked on; None: the model sees all of it."""
     note: str = ""
     """What the reader should know about this answer, whatever it is."""
 
@@ -84,9 +87,10 @@ class Kind(Protocol):
         """Say whether `cells` answer the question."""
 
 
-def kind_of(grid: Grid, names: list[str], *, reads_text: bool = False) -> Kind:
+def kind_of(grid: Grid, names: list[str], *, reads_text: bool = False, sides: Mapping[str, int] | None = None) -> Kind:
     """Return what reads and checks puzzles on `grid`, for a model that reads text, too, or does not.
 
+    `sides` are those of the windows of the tasks it was trained on, where it works in windows.
     DataError: the data set did not say what its rows mean.
     """
     if grid.kind not in KINDS:
@@ -96,7 +100,8 @@ def kind_of(grid: Grid, names: list[str], *, reads_text: bool = False) -> Kind:
         )
     module, name = KINDS[grid.kind].split(":")
     made: Any = getattr(import_module(module), name)
-    return cast(Kind, made(grid, names, **({"reads_text": True} if reads_text else {})))
+    more: dict[str, Any] = ({"reads_text": True} if reads_text else {}) | ({"sides": sides} if sides else {})
+    return cast(Kind, made(grid, names, **more))
 
 
 def wrong(source: str, line: int, column: int | None, what: str, remedy: str) -> DataError:

@@ -4,7 +4,7 @@ A known task is asked in several of the variants it was trained in; every answer
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from trainer.data.arc_tasks import parse_grid
 from trainer.data.augment import SEPARATOR, redo, undo
 from trainer.data.grid import MARKS, decode, encode
 from trainer.data.manifest import Grid
+from trainer.data.window import fitting
 from trainer.features.prompts import Prompt, cells_text
 from trainer.puzzles import Candidate, Cells, Question, Tokens, Verdict, wrong
 from trmkit.errors import DataError
@@ -31,9 +32,13 @@ TOLD = (
 
 
 class ArcPuzzles:
-    """Reads tasks for a model that knows the identifiers `names`, and perhaps a task's text."""
+    """Reads tasks for a model that knows the identifiers `names`, and perhaps a task's text, or works in windows."""
 
-    def __init__(self, grid: Grid, names: list[str], *, reads_text: bool = False) -> None:
+    def __init__(
+        self, grid: Grid, names: list[str], *, reads_text: bool = False, sides: Mapping[str, int] | None = None
+    ) -> None:
+        """`sides` are those of the windows that the model's tasks were worked on in; None: it saw whole canvases."""
+        self.sides = sides
         self.canvas, self.layout, self.reads_text = grid.height, grid.layout, reads_text
         self.largest = grid.height - MARKS if grid.layout == "corners" else grid.height
         self.place = {name: index for index, name in enumerate(names)}
@@ -60,14 +65,26 @@ class ArcPuzzles:
             rows = np.stack([encode(turn(grid), self.canvas, layout=self.layout) for turn in map(_redo, names)])
             identifiers = tuple(self.place.get(view, 0) for view in names)
             prompts = tuple(_prompt(examples, grid, turn) for turn in map(_redo, names)) if self.reads_text else ()
-            found.append(Question(f"test input {number + 1}", rows, identifiers, names, truth, prompts, note))
+            side = self._side(source, name, task, grid)
+            found.append(Question(f"test input {number + 1}", rows, identifiers, names, truth, prompts, side, note))
         return found
 
+    def _side(self, source: str, name: str, task: dict[str, Any], question: Tokens) -> int | None:
+        """Return the side of the window in which a question is worked on: its task's, or more if it needs more.
+
+        Of a task that was not trained on it is what it would have been; without examples, what the question needs.
+        """
+        if self.sides is None:
+            return None
+        known = self.sides.get(name, 0)
+        examples = self._examples(source, name, task) if not known and task.get("train") else []
+        return max(known, fitting(examples, [(question, question)], self.canvas, self.layout))
+
     def _examples(self, source: str, name: str, task: dict[str, Any]) -> list[tuple[Tokens, Tokens]]:
-        """Return the demonstration pairs of a task, which its text shows. DataError: there are none, or one is none."""
+        """Return the demonstration pairs of a task, as its file has them. DataError: there are none, or one is none."""
         pairs = task.get("train")
         if not isinstance(pairs, list) or not pairs:
-            raise DataError(f"{source}: has no train pairs, and the model reads them as a text", next=REMEDY)
+            raise DataError(f"{source}: has no train pairs, and the model needs them", next=REMEDY)
         found = []
         for number, pair in enumerate(pairs):
             where = f"train pair {number}"
