@@ -7,10 +7,10 @@ second table shows what an update of the puzzle table takes as the table grows, 
 """
 
 import argparse
-import math
 
 import torch
 from common import Work, all_turns, record, table, take_turns
+from plain import PlainUpdate
 from torch import Tensor, nn
 
 from trainer.models import build
@@ -79,33 +79,24 @@ class Ours:
 
 
 class Plain:
-    """The same update, tensor by tensor, as the formula is written."""
+    """The same update as one writes it down first, on a copy of the weights."""
 
     def __init__(self, model: nn.Module, grads: list[Tensor]) -> None:
         self.params, self.grads = [p.detach().clone() for p in model.parameters()], grads
-        self.means = [torch.zeros_like(p) for p in self.params]
-        self.squares = [torch.zeros_like(p) for p in self.params]
-        self.shadow = [p.clone() for p in self.params]
-        self.updates = 0
+        self.update = PlainUpdate(LR, DECAY, MU)
 
-    @torch.no_grad()
     def __call__(self) -> None:
-        """Make one update."""
-        self.updates += 1
-        one, two = 1 - 0.9**self.updates, math.sqrt(1 - 0.95**self.updates)
-        for index, (p, grad) in enumerate(zip(self.params, self.grads, strict=True)):
-            p.mul_(1 - LR * DECAY)
-            self.means[index] = 0.9 * self.means[index] + 0.1 * grad
-            self.squares[index] = 0.95 * self.squares[index] + 0.05 * grad * grad
-            p.sub_(LR / one * torch.atan2(self.means[index], self.squares[index].sqrt() / two))
-            self.shadow[index] = (1 - MU) * p + MU * self.shadow[index]
+        """Make one update; it drops the gradients, so they are put back first."""
+        for p, grad in zip(self.params, self.grads, strict=True):
+            p.grad = grad
+        self.update((str(index), p) for index, p in enumerate(self.params))
 
 
 def expect_equal(ours: Ours, plain: Plain) -> None:
     """Stop unless weights and averages are the same within rounding."""
     for name, found, expected in (
         ("weights", list(ours.params), plain.params),
-        ("averages", list(ours.average.shadow.values()), plain.shadow),
+        ("averages", list(ours.average.shadow.values()), list(plain.update.average.values())),
     ):
         worst = max(float((a.detach() - b).abs().max()) for a, b in zip(found, expected, strict=True))
         if worst > 1e-5:

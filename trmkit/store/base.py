@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from trmkit.errors import StoreError
+from trmkit.errors import StoreConflictError, StoreError, StoreUnavailableError
 
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=,+-]*")
 LONGEST_KEY = 512
@@ -74,6 +74,26 @@ class Store(Protocol):
 
     def abort(self, upload: Unfinished) -> None:
         """Free what an unfinished upload holds."""
+
+
+def write_over(store: Store, key: str, content: bytes, seen: Entry | None) -> bool:
+    """Write a small object unless another writer was faster; say whether it was written. StoreError: it does not land.
+
+    It takes the place of what was `seen` there, None for nothing. A store that refuses conditions is written to without
+    any: nothing here depends on them but whose content stays.
+    """
+    try:
+        if seen is None:
+            store.write(key, content, only_new=True)
+        else:
+            store.write(key, content, only_if=seen.etag)
+    except StoreConflictError:
+        return False
+    except StoreUnavailableError:
+        raise
+    except StoreError:  # a store that does not know conditional writes
+        store.write(key, content)
+    return True
 
 
 def checked(key: str) -> str:

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from trmkit.errors import StoreConflictError, StoreDamagedError, StoreError, StoreUnavailableError
-from trmkit.store.base import Store
+from trmkit.errors import StoreDamagedError, StoreError, StoreUnavailableError
+from trmkit.store.base import Store, write_over
 from trmkit.store.layout import STEP
 from trmkit.store.manifest import MANIFEST, Manifest, parse
 
@@ -51,14 +51,7 @@ def publish(store: Store, parent: str, folder: Path, manifest: bytes, *, called:
         if not store.holds(key, folder / name):
             store.upload(key, folder / name)
     key = f"{target.key}/{called}"
-    try:
-        store.write(key, manifest, only_new=True)
-    except StoreConflictError:
-        pass  # it is there: from another writer of the same bytes, or the answer to an earlier try got lost
-    except StoreUnavailableError:
-        raise
-    except StoreError:  # a store that does not know conditional writes
-        store.write(key, manifest)
+    write_over(store, key, manifest, None)  # or it is there: from another writer of the same bytes, or an earlier try
     if store.read(key) != manifest:  # the name holds the hash of this content, so what else is there is damaged
         store.write(key, manifest)
         if store.read(key) != manifest:
@@ -116,15 +109,4 @@ def point_to(store: Store, key: str, content: bytes) -> None:
 
     Nobody decides by a pointer: readers list manifests and take the highest that verifies.
     """
-    try:
-        before = store.look(key)
-        if before is None:
-            store.write(key, content, only_new=True)
-        else:
-            store.write(key, content, only_if=before.etag)
-    except StoreConflictError:
-        return
-    except StoreUnavailableError:
-        raise
-    except StoreError:  # a store that does not know conditional writes
-        store.write(key, content)
+    write_over(store, key, content, store.look(key))

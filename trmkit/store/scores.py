@@ -10,8 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from trmkit.errors import StoreConflictError, StoreError, StoreUnavailableError
-from trmkit.store.base import Store
+from trmkit.store.base import Store, write_over
 from trmkit.store.layout import SCORES
 from trmkit.store.local import write_whole
 
@@ -44,15 +43,7 @@ def leave(store: Store, key: str, step: int, content: bytes) -> None:
 
     Scores of the same checkpoint say the same, so the first writer's stay.
     """
-    place = f"{key}/{SCORES}/{step}.json"
-    try:
-        store.write(place, content, only_new=True)
-    except StoreConflictError:
-        return
-    except StoreUnavailableError:
-        raise
-    except StoreError:  # a store that does not know conditional writes
-        store.write(place, content)
+    write_over(store, f"{key}/{SCORES}/{step}.json", content, None)
 
 
 def bring(store: Store, key: str, folder: Path) -> set[int]:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from trmkit.errors import StoreConflictError, StoreError, StoreUnavailableError
-from trmkit.store.base import Store
+from trmkit.errors import StoreError, StoreUnavailableError
+from trmkit.store.base import Store, write_over
 from trmkit.store.catalog import STATES
 from trmkit.store.layout import RUN_FILES, SUMMARY
 from trmkit.store.manifest import Member, member
@@ -113,25 +113,12 @@ def update(store: Store, key: str, change: Callable[[Summary], Summary]) -> Summ
     A store that ignores conditions may lose one of two changes; the next publication of that writer brings it back.
     """
     place = f"{key}/{SUMMARY}"
-    for attempt in range(TRIES):
+    for _ in range(TRIES):
         seen = store.look(place)
         new = change(read(store, key) or Summary())
-        content = text(new, key)
-        try:
-            if seen is None:
-                store.write(place, content, only_new=True)
-            else:
-                store.write(place, content, only_if=seen.etag)
-        except StoreConflictError:
-            if attempt < TRIES - 1:
-                continue
-            raise StoreUnavailableError(f"{store.url}/{place}: other writers are always faster") from None
-        except StoreUnavailableError:
-            raise
-        except StoreError:  # a store that does not know conditional writes
-            store.write(place, content)
-        return new
-    raise AssertionError("not reached")
+        if write_over(store, place, text(new, key), seen):
+            return new
+    raise StoreUnavailableError(f"{store.url}/{place}: other writers are always faster")
 
 
 def will_be(files: Mapping[str, Member]) -> Callable[[Summary], Summary]:
