@@ -21,6 +21,7 @@ SLACK = 10.0
 """Seconds by which clocks of pods and of the controller may differ."""
 TIME_IS_UP = "longer than specified deadline"
 """What an operator says of a job whose own deadline it ended."""
+LARGEST_EXIT = 255
 UNKNOWN = "Unknown"
 """Reason of an attempt whose pod was gone before anybody saw how it ended."""
 
@@ -64,18 +65,18 @@ def _close(turn: Turn, when: str, exit: int | None, reason: str) -> None:
         return
     told = _told(turn, known[-1])
     if told is not None and not reason:
-        reason, exit = str(told.get("reason") or ""), told.get("exit")
+        reason, exit = told.reason, told.exit
     known[-1] = {**known[-1], "ended": when, "reason": reason or UNKNOWN}
-    if exit is not None:
+    if exit is not None and 0 <= exit <= LARGEST_EXIT:
         known[-1]["exitCode"] = exit
 
 
-def _told(turn: Turn, one: Status) -> Mapping[str, Any] | None:
+def _told(turn: Turn, one: Status) -> Attempt | None:
     """Return what the launcher wrote of an attempt."""
     began = seconds(one["started"]) or 0.0
-    ended = [entry for entry in turn.seen.progress.ledger if entry.get("ended") is not None]
-    same = [entry for entry in ended if entry.get("pod") == one.get("pod")]
-    found = [entry for entry in same if float(entry.get("started") or 0.0) >= began - SLACK]
+    ended = [entry for entry in turn.seen.progress.ledger if entry.ended is not None]
+    same = [entry for entry in ended if entry.pod == one.get("pod")]
+    found = [entry for entry in same if entry.started >= began - SLACK]
     return found[-1] if found else None
 
 

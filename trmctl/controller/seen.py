@@ -8,6 +8,7 @@ from typing import Any
 
 from trmctl.phase import Phase, State
 from trmkit.spec.trmrun import TrmRunSpec
+from trmkit.store.attempts import Attempt
 
 Status = dict[str, Any]
 """A TrmRun's `status`, with the names of `trmkit.spec.trmrun_status`."""
@@ -122,7 +123,7 @@ class Progress:
     checkpoint_at: float | None = None
     last_step_at: float | None = None
     """When a pod last made a step, as it has just said itself; None: none answers."""
-    ledger: Sequence[Mapping[str, Any]] = ()
+    ledger: Sequence[Attempt] = ()
     """The launcher's own attempts, the oldest first."""
     training: bool = False
     """Whether it said that it trains, and does not evaluate, save or publish, which take as long as they take."""

@@ -1,24 +1,23 @@
 """How far runs are: from the pods' own metrics, and from the stores they publish to.
 
-One listing of a store tells of a thousand runs; a run is only looked at more closely when its line has changed.
+One listing of a store tells of a thousand runs; a run is only looked at more closely when its line has changed. A store
+that does not answer is waited for by one thread, and not asked again for a while: the other runs go on meanwhile.
 """
 
-import json
+import math
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
-from urllib.request import ProxyHandler, build_opener
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from trmctl import pods as p
 from trmctl.cluster import Object
+from trmctl.controller.pod_metrics import Ask, Said, ask, understood
 from trmctl.controller.seen import Progress, Wanted
-from trmctl.progress import ATTEMPTS, parse
-from trmkit.errors import StoreError
-from trmkit.render.names import METRICS_PORT
+from trmkit.errors import StoreError, StoreUnavailableError
 from trmkit.spec.storage import StorageSection
-from trmkit.store import summary
+from trmkit.store import attempts, scores, summary
 from trmkit.store.base import Store
 from trmkit.store.catalog import Listed, runs
 from trmkit.store.layout import CHECKPOINTS
@@ -26,30 +25,17 @@ from trmkit.store.manifest import MANIFEST
 from trmkit.store.open import open_store
 from trmkit.store.publish import checkpoints
 
-Numbers = Mapping[str, float]
-Ask = Callable[[Object], Numbers]
-"""Asks a pod for its metrics; nothing where it does not answer."""
 Open = Callable[[StorageSection], Store]
+Place = tuple[object, ...]
+"""What of `storage` decides which store it is, and how it is asked."""
 FRESH = 20.0
 """Seconds for which a listing of a store is believed."""
-LARGEST = 4 << 20
-"""Most bytes that a pod may answer."""
-PATIENCE = 2.0
-"""Seconds that a pod may take."""
-
-
-def ask(pod: Object) -> Numbers:
-    """Return what a pod says on its metrics port, asked at its own address."""
-    address = str((pod.get("status") or {}).get("podIP") or "")
-    if not address:
-        return {}
-    host = f"[{address}]" if ":" in address else address
-    try:
-        opener = build_opener(ProxyHandler({}))
-        with opener.open(f"http://{host}:{METRICS_PORT}/metrics", timeout=PATIENCE) as answer:
-            return parse(answer.read(LARGEST).decode(errors="replace"))
-    except (OSError, ValueError):
-        return {}
+FAILED_FOR = 60.0
+"""Seconds for which a store that did not answer is not asked again."""
+FIRST = 5.0
+"""Seconds that others wait for the first listing of a store."""
+SLOW = 3.0
+"""Seconds after which a failed question is the store's fault, and not that of what was asked for."""
 
 
 def open_ours(section: StorageSection) -> Store:
@@ -65,13 +51,30 @@ def open_ours(section: StorageSection) -> Store:
     return open_store(section.model_copy(update={"endpoint_url": None}))
 
 
-@dataclass
+def place_of(section: StorageSection) -> Place:
+    """Return what decides which store this is."""
+    return (
+        section.remote, section.endpoint_url, section.region, section.addressing, section.checksums,
+        section.allow_link_local,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class _Known:
     """What was read of a store."""
 
-    at: float
-    problem: str
-    lines: Mapping[str, Listed]
+    until: float
+    problem: str = ""
+    lines: Mapping[str, Listed] = field(default_factory=dict)
+    store: Store | None = None
+
+
+@dataclass
+class _Shelf:
+    """A store, and who lists it."""
+
+    known: _Known | None = None
+    lister: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Stores:
@@ -83,8 +86,8 @@ class Stores:
         self._ask = asks
         self._open = opens
         self._lock = threading.Lock()
-        self._stores: dict[str, _Known] = {}
-        self._runs: dict[str, tuple[Listed, Progress]] = {}
+        self._shelves: dict[Place, _Shelf] = {}
+        self._runs: dict[str, tuple[Place, Listed, Progress]] = {}
 
     def progress(self, wanted: Wanted | None, pods: Sequence[Object]) -> Progress:
         """Return how far a run is; `pods` are its own. One whose pods do not all run is looked at closely."""
@@ -92,76 +95,96 @@ class Stores:
             return Progress()
         closely = not pods or not all(p.is_running(pod) for pod in pods)
         found = self._stored(wanted, closely) if wanted.store else Progress()
-        now = self._metrics(pods)
-        if not now:
-            return found
-        last = now.get("trm_last_step_timestamp_seconds") or None
-        step, total = int(now.get("trm_train_step", 0)), int(now.get("trm_train_total_steps", 0))
-        return replace(found, step=step or found.step, total=total or found.total, last_step_at=last)
+        said = self._said(pods)
+        return replace(
+            found, step=said.step or found.step, total=said.total or found.total, last_step_at=said.last_step_at,
+            training=said.training,
+        )  # fmt: skip
 
-    def forget(self, keep: Sequence[str]) -> None:
+    def forget(self, keep: Collection[str]) -> None:
         """Forget runs whose addresses are not in `keep`."""
-        self._runs = {address: known for address, known in self._runs.items() if address in set(keep)}
+        kept = set(keep)
+        with self._lock:
+            self._runs = {address: known for address, known in self._runs.items() if address in kept}
 
-    def _metrics(self, pods: Sequence[Object]) -> Numbers:
+    def _said(self, pods: Sequence[Object]) -> Said:
         running = [pod for pod in pods if p.is_running(pod)]
-        found: dict[str, float] = {}
-        for numbers in map(self._ask, running[:1]):  # the first rank says what is true of all
-            found |= numbers
-        return found
+        if not running:
+            return Said()
+        return understood(self._ask(running[0]), self._clock())  # the first rank says what is true of all
 
     def _stored(self, wanted: Wanted, closely: bool) -> Progress:
         section = wanted.spec.run.storage
+        place = place_of(section)
         with self._lock:
-            listing = self._listing(section)
-        if listing.problem:
-            return Progress(problem=listing.problem)
-        line = listing.lines.get(f"{wanted.spec.run.name}/{wanted.run_id}")
+            shelf = self._shelves.setdefault(place, _Shelf())
+            known = self._runs.get(wanted.store)
+        there = self._listing(shelf, section)
+        if there.problem or there.store is None:
+            return Progress(problem=there.problem)
+        line = there.lines.get(f"{wanted.spec.run.name}/{wanted.run_id}")
         if line is None:
             return Progress(readable=True)
-        known = self._runs.get(wanted.store)
-        if known is not None and known[0] == line and not closely:
-            return known[1]
+        if known is not None and known[:2] == (place, line) and not closely:
+            return known[2]
+        began = time.monotonic()
         try:
-            found = read(self._open(section), line, wanted.store)
+            found = read(there.store, line, wanted)
         except (StoreError, ValueError) as error:
+            if isinstance(error, StoreUnavailableError) and time.monotonic() - began > SLOW:
+                shelf.known = _Known(self._clock() + FAILED_FOR, str(error)[:300])
             return Progress(problem=str(error)[:300])
-        self._runs[wanted.store] = (line, found)
+        with self._lock:
+            self._runs[wanted.store] = (place, line, found)
         return found
 
-    def _listing(self, section: StorageSection) -> _Known:
-        place = str(section.remote)
-        known, now = self._stores.get(place), self._clock()
-        if known is not None and now - known.at < FRESH:
+    def _listing(self, shelf: _Shelf, section: StorageSection) -> _Known:
+        """Return what is in a store. While another thread asks it, what was there before is good enough."""
+        known = shelf.known
+        if known is not None and self._clock() < known.until:
             return known
+        if not shelf.lister.acquire(timeout=FIRST if known is None else 0):
+            return shelf.known or _Known(0.0, f"{section.remote} is being listed for the first time")
         try:
-            lines = {one.key: one for one in runs(self._open(section))}
-            known = _Known(now, "", lines)
+            if shelf.known is known:  # nobody did it meanwhile
+                shelf.known = self._list(section, known.store if known else None)
+            assert shelf.known is not None
+            return shelf.known
+        finally:
+            shelf.lister.release()
+
+    def _list(self, section: StorageSection, store: Store | None) -> _Known:
+        try:
+            store = store or self._open(section)
+            lines = {one.key: one for one in runs(store)}
         except (StoreError, ValueError) as error:
-            known = _Known(now, str(error)[:300], {})
-        self._stores[place] = known
-        return known
+            return _Known(self._clock() + FAILED_FOR, str(error)[:300])
+        return _Known(self._clock() + FRESH, "", lines, store)
 
 
-def read(store: Store, line: Listed, address: str) -> Progress:
+def read(store: Store, line: Listed, wanted: Wanted) -> Progress:
     """Return what a store says of one run. StoreError: it does not answer."""
     there = checkpoints(store, f"{line.key}/{CHECKPOINTS}")
     newest = store.look(f"{there[0].key}/{MANIFEST}") if there else None
     known = summary.read(store, line.key)
+    value = line.value if line.value is not None and math.isfinite(line.value) else None
     return Progress(
-        True, "", line.state, line.step, line.total, line.metric, line.value, known.status.best_step if known else None,
-        there[0].step if there else None, f"{address}/{CHECKPOINTS}/{there[0].name}" if there else "",
-        newest.modified if newest else None, None, ledger(store, line.key),
+        True, "", line.state, line.step, line.total, line.metric, value, known.status.best_step if known else None,
+        there[0].step if there else None, f"{wanted.store}/{CHECKPOINTS}/{there[0].name}" if there else "",
+        newest.modified if newest else None, None, attempts.read(store, line.key),
+        scored=_scored(store, line, wanted, known),
     )  # fmt: skip
 
 
-def ledger(store: Store, key: str) -> Sequence[Mapping[str, Any]]:
-    """Return the launcher's attempts; nothing where it wrote none that can be read."""
-    if store.look(f"{key}/{ATTEMPTS}") is None:
-        return ()
-    try:
-        found = json.loads(store.read(f"{key}/{ATTEMPTS}"))
-    except (StoreError, ValueError, RecursionError):
-        return ()
-    known = found.get("attempts") if isinstance(found, dict) else None
-    return [one for one in known if isinstance(one, dict)] if isinstance(known, list) else []
+def _scored(store: Store, line: Listed, wanted: Wanted, known: summary.Summary | None) -> int | None:
+    """Return the update of the newest score that the best one is the best of; None: not known.
+
+    Who scores beside training leaves a file for each; training that scores itself has done so up to one evaluation
+    before the update that it speaks of, at least.
+    """
+    evaluate = wanted.spec.run.evaluate
+    if evaluate.mode == "job":
+        return max(scores.steps(store, line.key), default=None)
+    if known is None or not evaluate.every_steps:
+        return None
+    return max(0, known.status.step - evaluate.every_steps)

@@ -190,7 +190,7 @@ def parse(content: bytes) -> Attempts:
         if found["format"] != FORMAT:
             raise ValueError(f"is of format {found['format']!r}")
         return tuple(_attempt(one) for one in found["attempts"][-MOST:])
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         raise StoreDamagedError(f"{ATTEMPTS}: {error}", next="delete it; counting begins anew") from error
 
 

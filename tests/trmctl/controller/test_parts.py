@@ -2,27 +2,19 @@
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import pytest
 
 from tests.helm.guarded import GuardedCluster, rights
 from tests.trmctl.controller.test_crashes import disturbed, enough
-from tests.trmctl.controller.test_reconcile import wanted
 from tests.trmctl.controller.world import RUN, World
 from tests.trmctl.fake_cluster import FakeCluster
 from trmctl.cluster import KUEUE_WORKLOAD, LEASE, PYTORCHJOB, TRAINJOB, TRMRUN, WORKFLOW, Kind
 from trmctl.controller.lease import LASTS, NAME, Lease
 from trmctl.controller.runner import WORKERS, Queue, Runner
-from trmctl.controller.stores import Stores, ask, open_ours
 from trmctl.merge_patch import difference
-from trmkit.errors import StoreError
 from trmkit.render import names
 from trmkit.render.base import CONTROLLER
-from trmkit.spec.storage import StorageSection
-from trmkit.store.catalog import Listed, announce
-from trmkit.store.open import open_store
 
 
 def test_one_of_two_replicas_decides_and_the_other_takes_over_when_it_is_silent() -> None:
@@ -77,67 +69,6 @@ def test_what_waits_is_taken_once_and_in_its_time() -> None:
     assert len(queue) == 0
     queue.close()
     assert queue.take() is None
-
-
-def test_one_listing_of_a_store_tells_of_all_runs(tmp_path: Path) -> None:
-    store, opened = open_store(StorageSection(remote=str(tmp_path))), []
-    announce(store, Listed("demo", "deadbeef", "training", 30, 100, "exact_accuracy", 0.5, 0.0))
-
-    def opens(section: StorageSection):
-        opened.append(section.remote)
-        return store
-
-    found = wanted(run={**RUN, "storage": {"remote": str(tmp_path)}})
-    from dataclasses import replace
-
-    found = replace(found, run_id="deadbeef", store=f"{tmp_path}/demo/deadbeef")
-    now = [0.0]
-    stores = Stores(lambda: now[0], asks=lambda pod: {}, opens=opens)
-    progress = stores.progress(found, [])
-    assert (progress.readable, progress.step, progress.total, progress.value) == (True, 30, 100, 0.5)
-    assert progress.checkpoint is None
-    before = len(opened)
-    stores.progress(replace(found, run_id="0badcafe", store=f"{tmp_path}/demo/0badcafe"), [])
-    assert len(opened) == before
-
-
-def test_credentials_only_go_to_the_controllers_own_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://store:8333")
-    with pytest.raises(StoreError, match="not the store"):
-        open_ours(StorageSection(remote="s3://bucket/runs", endpoint_url="http://elsewhere:9000"))
-    with pytest.raises(StoreError, match="no bucket"):
-        open_ours(StorageSection(remote="/etc"))
-    assert open_ours(StorageSection(remote="s3://bucket/runs", endpoint_url="http://store:8333")).url.startswith(
-        "s3://"
-    )
-
-
-def test_a_store_that_cannot_be_read_says_why() -> None:
-    def broken(section: StorageSection):
-        raise StoreError("no such bucket")
-
-    progress = Stores(lambda: 0.0, asks=lambda pod: {}, opens=broken).progress(wanted(), [])
-    assert (progress.readable, progress.problem) == (False, "no such bucket")
-
-
-def test_a_pod_is_asked_at_its_own_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Pod(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"trm_train_step 7\ntrm_last_step_timestamp_seconds 1.5e9\nnonsense\n")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Pod)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    monkeypatch.setattr("trmctl.controller.stores.METRICS_PORT", server.server_address[1])
-    assert ask({"status": {"podIP": "127.0.0.1"}})["trm_train_step"] == 7.0
-    server.shutdown()
-    server.server_close()
-    assert ask({"status": {"podIP": "127.0.0.1"}}) == {}
-    assert ask({"status": {}}) == {}
 
 
 def test_a_merge_patch_makes_the_new_of_the_old() -> None:
