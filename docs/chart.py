@@ -107,6 +107,7 @@ def generated(root: Path) -> Iterator[tuple[str, str]]:
             "verbs": ["get"],
         }
     )
+    written["controllerLease"] = base.named(base.CONTROLLER_LEASE, base.CONTROLLER_ACCOUNT)
     yield f"{files}/rbac.yaml", NOTE + write_all([written])
     yield f"{files}/security.yaml", NOTE + write_all([{"pod": POD_SECURITY, "container": CONTAINER_SECURITY}])
     keys = [{"name": name, "optional": optional} for name, optional in CREDENTIALS.items()]

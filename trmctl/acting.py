@@ -1,5 +1,6 @@
 """What can be done to a run in a cluster: pause, resume, cancel, delete. All may be asked again without harm."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from trmctl import jobs
@@ -11,11 +12,12 @@ from trmctl.cluster import (
     TRMRUN,
     WORKFLOW,
     Cluster,
+    Kind,
     Object,
 )
 from trmctl.jobs import Job
 from trmctl.phase import PAUSED
-from trmkit.errors import ClusterForbiddenError, ClusterMissingError, ClusterRefusedError
+from trmkit.errors import ClusterConflictError, ClusterForbiddenError, ClusterMissingError, ClusterRefusedError
 from trmkit.render import names
 from trmkit.render.names import SPEC_HASH, TTL
 
@@ -24,6 +26,7 @@ def pause(cluster: Cluster, job: Job, now: str) -> None:
     """Have the pods save and leave; `now` is noted on the job. ClusterRefusedError: it is over.
 
     Kueue owns the `suspend` of jobs that wait in a queue, so theirs is stopped through their Workload.
+    ClusterConflictError: it has none yet, or the job was made anew since it was read.
     """
     state = job.state()
     if state.finished:
@@ -33,11 +36,7 @@ def pause(cluster: Cluster, job: Job, now: str) -> None:
         return
     for child in children(cluster, job):
         pause(cluster, child, now)
-    known = queued_as(cluster, job)
-    mark: Object = {"metadata": {"annotations": {PAUSED: now}}}
-    cluster.patch(job.kind, job.name, mark if known else {**mark, **suspend(job, True)}, job.namespace)
-    if known is not None:
-        cluster.patch(KUEUE_WORKLOAD, known["metadata"]["name"], {"spec": {"active": False}}, job.namespace)
+    _hold(cluster, job, True, now)
 
 
 def resume(cluster: Cluster, job: Job) -> None:
@@ -52,11 +51,16 @@ def resume(cluster: Cluster, job: Job) -> None:
         return
     for child in children(cluster, job):
         resume(cluster, child)
+    _hold(cluster, job, False, None)
+
+
+def _hold(cluster: Cluster, job: Job, wanted: bool, note: str | None) -> None:
+    """Hold a job back, or let it go on. Its note is written last: whoever dies before has not said that it is done."""
     known = queued_as(cluster, job)
-    mark: Object = {"metadata": {"annotations": {PAUSED: None}}}
-    cluster.patch(job.kind, job.name, mark if known else {**mark, **suspend(job, False)}, job.namespace)
     if known is not None:
-        cluster.patch(KUEUE_WORKLOAD, known["metadata"]["name"], {"spec": {"active": True}}, job.namespace)
+        cluster.patch(KUEUE_WORKLOAD, known["metadata"]["name"], {"spec": {"active": not wanted}}, job.namespace)
+    mark: Object = {"metadata": {"uid": job.uid, "annotations": {PAUSED: note}}}
+    cluster.patch(job.kind, job.name, mark if known else {**mark, **suspend(job, wanted)}, job.namespace)
 
 
 def children(cluster: Cluster, job: Job) -> list[Job]:
@@ -72,21 +76,27 @@ def children(cluster: Cluster, job: Job) -> list[Job]:
             f"{job.name} is of many runs: they are paused one by one", next=f"trmctl list; or trmctl cancel {job.name}"
         )
     same = f"{names.OURS},{names.ID}={job.run_id},{names.NAME}={job.run_name}"
-    found = jobs.jobs(cluster, job.namespace, same)
-    return [one for one in found if one.kind in (PYTORCHJOB, TRAINJOB) and not one.state().finished]
+    return [one for one in _labelled(cluster, (PYTORCHJOB, TRAINJOB), job, same) if not one.state().finished]
 
 
 def queued_as(cluster: Cluster, job: Job) -> Object | None:
-    """Return what Kueue knows of a job; None: it waits in no queue. ClusterForbiddenError: that may not be read.
+    """Return what Kueue knows of a job; None: it waits in no queue, or there is no Kueue.
 
-    Kueue takes back a `suspend` of ours, so without its Workload nothing could be paused.
+    Kueue takes back a `suspend` of ours, so without its Workload nothing could be paused. ClusterForbiddenError: that
+    may not be read. ClusterConflictError: it has not been made yet.
     """
     if job.queue and not cluster.allowed("list", KUEUE_WORKLOAD, job.namespace):
         raise ClusterForbiddenError(
             f"{job.name} waits in queue {job.queue!r}, and this user may not read Kueue's workloads",
             next="ask for get, list and patch of workloads.kueue.x-k8s.io",
         )
-    return jobs.workload(cluster, job)
+    known = jobs.workload(cluster, job)
+    if known is None and job.queue and cluster.serves(KUEUE_WORKLOAD):
+        raise ClusterConflictError(
+            f"{job.name} waits in queue {job.queue!r}, and Kueue has not taken it up yet",
+            next="try again in a moment; kubectl get workloads shows what Kueue knows of",
+        )
+    return known
 
 
 def suspend(job: Job, wanted: bool) -> Object:
@@ -134,10 +144,14 @@ def delete(cluster: Cluster, job: Job) -> None:
 
 def of_trmrun(cluster: Cluster, job: Job) -> list[Job]:
     """Return the jobs that a TrmRun has; the one that scores goes with the one that trains."""
-    kinds = [kind for kind in (PYTORCHJOB, TRAINJOB, WORKFLOW) if cluster.serves(kind)]
-    label = f"{names.TRMRUN}={job.name}"
-    found = [Job(kind, body) for kind in kinds for body in cluster.list(kind, job.namespace, labels=label)]
+    found = _labelled(cluster, (PYTORCHJOB, TRAINJOB, WORKFLOW), job, f"{names.TRMRUN}={job.name}")
     return [one for one in found if not one.beside]
+
+
+def _labelled(cluster: Cluster, kinds: Sequence[Kind], near: Job, labels: str) -> list[Job]:
+    """Return jobs of some kinds in the namespace of another one; those not served have none."""
+    served = [kind for kind in kinds if cluster.serves(kind)]
+    return [Job(kind, body) for kind in served for body in cluster.list(kind, near.namespace, labels=labels)]
 
 
 def is_gone(cluster: Cluster, job: Job) -> bool:

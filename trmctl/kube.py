@@ -26,6 +26,8 @@ PAGE = 1000
 MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
 WRITE = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
 CONNECTIONS = 256
+NOT_SERVED_FOR = 20.0
+"""Seconds for which it is believed that a kind is not served: an operator may be installed at any time."""
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -102,7 +104,8 @@ class KubeCluster:
         self._namespace = namespace
         self._where = where
         self._patience = patience or Patience()
-        self._served: dict[str, set[str]] = {}
+        self._served: dict[str, tuple[float, frozenset[str]]] = {}
+        """Version -> when it was asked for, and the plurals of its kinds."""
         self.api = Api(client.rest_client.pool_manager, client.configuration.host, self._log_in, self._patience, say)
 
     @property
@@ -120,13 +123,15 @@ class KubeCluster:
     def serves(self, kind: Kind) -> bool:
         """Say whether the API server knows this kind, in this version."""
         version = kind.api_version
-        if version not in self._served:
+        at, known = self._served.get(version, (float("-inf"), frozenset[str]()))
+        if kind.plural not in known and time.monotonic() - at > NOT_SERVED_FOR:
             try:
                 found = self.api.object("GET", f"/apis/{version}" if kind.group else "/api/v1", f"ask for {version}")
             except ClusterMissingError:
                 found = {}
-            self._served[version] = {one.get("name", "") for one in found.get("resources") or ()}
-        return kind.plural in self._served[version]
+            known = frozenset(str(one.get("name", "")) for one in found.get("resources") or ())
+            self._served[version] = time.monotonic(), known
+        return kind.plural in known
 
     def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object | None:
         """Return one object; None: there is none."""

@@ -108,14 +108,14 @@ class Place:
 
         return open_inside(self.namespace)
 
-    def glance(self) -> "Cluster":
-        """Return the cluster for a quick question, which is given up soon: a shell waits for the answer."""
+    def glance(self, seconds: float = 2.0) -> "Cluster":
+        """Return the cluster for quick questions, each given up after `seconds`: somebody waits for the answer."""
         if self.doors.open_cluster is not None:
             return self.open()
         from trmctl.client.patience import Patience
         from trmctl.kube import open_cluster
 
-        quick = Patience(connect=1.0, read=2.0, total=2.0, contact=1.0, webhook=1.0)
+        quick = Patience(seconds / 2, seconds, seconds, contact=seconds / 2, webhook=seconds / 2)
         return open_cluster(self.context, self.namespace or self.profile.namespace, quick)
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from trmctl import pods as p
 from trmctl.cluster import TRMRUN, Cluster, Object
 from trmctl.jobs import Job
@@ -11,6 +13,7 @@ from trmctl.phase import Phase
 from trmctl.submission import ADOPT, FAIL, REPLACE, Say
 from trmkit.errors import ClusterConflictError
 from trmkit.spec.run import RunFile
+from trmkit.spec.trmrun import TrmRunSpec
 
 
 def served(cluster: Cluster, namespace: str) -> bool:
@@ -34,7 +37,7 @@ def plan(cluster: Cluster, wanted: Object, if_exists: str) -> tuple[str, Job | N
     if body is None:
         return "create", None
     found = Job(TRMRUN, body)
-    same = body.get("spec") == wanted["spec"]
+    same = _asked(body.get("spec") or {}) == _asked(wanted["spec"])
     phase = found.state().phase
     if if_exists == FAIL:
         raise ClusterConflictError(
@@ -49,6 +52,18 @@ def plan(cluster: Cluster, wanted: Object, if_exists: str) -> tuple[str, Job | N
             next=f"trmctl diff run.yaml {found.name} shows them; --if-exists replace takes the new ones",
         )
     return ADOPT, found
+
+
+def _asked(spec: Mapping[str, Any]) -> Any:
+    """Return what a spec asks for, with what is not said around the run filled in; whether it is paused is no part.
+
+    The run is as it is given: what it leaves open is for the namespace to say.
+    """
+    try:
+        whole = TrmRunSpec.model_validate(spec)
+    except ValidationError:  # of another version
+        return dict(spec)
+    return spec.get("run"), whole.model_dump(exclude={"run", "suspend"})
 
 
 def hand_in(cluster: Cluster, wanted: Object, if_exists: str, say: Say) -> tuple[Job, str]:

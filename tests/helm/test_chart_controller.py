@@ -7,8 +7,10 @@ import pytest
 
 from tests.helm.charts import SITUATIONS, Object, names, notes, of_situation, one, rendered
 from trmctl.cli import cli
+from trmctl.controller.lease import ASKED
+from trmctl.controller.runner import LEAVES
 from trmkit import controller_metrics
-from trmkit.render.base import CONTROLLER, CONTROLLER_ACCOUNT, as_rules
+from trmkit.render.base import CONTROLLER, CONTROLLER_ACCOUNT, CONTROLLER_LEASE, as_rules, named
 from trmkit.render.crd import NAME, definition
 
 OURS: dict[str, Any] = {"controller": {"enabled": True}}
@@ -26,6 +28,9 @@ def container(objects: list[Object]) -> dict[str, Any]:
     return dict(found)
 
 
+LEASE = named(CONTROLLER_LEASE, "trm-controller")
+
+
 def test_nobody_gets_it_who_does_not_ask() -> None:
     objects = of_situation("defaults")
     assert not {"Deployment", "CustomResourceDefinition"} & {found["kind"] for found in objects}
@@ -35,20 +40,32 @@ def test_nobody_gets_it_who_does_not_ask() -> None:
 
 def test_in_one_namespace_its_rights_are_of_that_namespace() -> None:
     objects = rendered(OURS)
-    assert rules(objects, "Role", CONTROLLER_ACCOUNT) == as_rules(CONTROLLER)
+    assert rules(objects, "Role", CONTROLLER_ACCOUNT) == [*as_rules(CONTROLLER), *LEASE]
     bound = one(objects, "RoleBinding", CONTROLLER_ACCOUNT)
     assert bound["subjects"] == [{"kind": "ServiceAccount", "name": CONTROLLER_ACCOUNT, "namespace": "research"}]
     assert not [name for name in names(objects, "ClusterRoleBinding") if name.endswith("controller")]
     assert container(objects)["command"][2:4] == ["--namespace", "research"]
 
 
-def test_for_the_whole_cluster_it_has_a_cluster_role_and_no_other() -> None:
+def test_for_the_whole_cluster_it_has_a_cluster_role_and_a_lease_of_its_own_namespace() -> None:
     objects = rendered({"controller": {"enabled": True, "clusterWide": True}})
     assert rules(objects, "ClusterRole", "trm-research-controller") == as_rules(CONTROLLER)
     bound = one(objects, "ClusterRoleBinding", "trm-research-controller")
     assert bound["subjects"][0]["name"] == CONTROLLER_ACCOUNT
-    assert CONTROLLER_ACCOUNT not in names(objects, "Role") | names(objects, "RoleBinding")
+    assert rules(objects, "Role", CONTROLLER_ACCOUNT) == LEASE
+    assert "leases" not in str(rules(objects, "ClusterRole", "trm-research-controller"))
     assert container(objects)["command"][2] == "--all-namespaces"
+
+
+def test_it_touches_no_lease_but_its_own() -> None:
+    about = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
+    own = {**about, "verbs": ["get", "patch"], "resourceNames": ["trm-controller"]}
+    assert [{**about, "verbs": ["create"]}, own] == LEASE
+
+
+def test_it_is_given_longer_to_leave_than_it_takes() -> None:
+    pod = one(rendered(OURS), "Deployment", CONTROLLER_ACCOUNT)["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] > LEAVES + ASKED
 
 
 def test_it_never_reads_secrets_and_has_no_wildcard() -> None:

@@ -30,7 +30,18 @@ from trmctl.cluster import (
     WORKFLOW_TEMPLATE,
 )
 from trmctl.phase import QUEUE
-from trmkit.render.base import CONTROLLER, EDITOR, LOOKER, LOOKER_EVERYWHERE, METRICS, RESULTS, RULES, VIEWER, Rules
+from trmkit.render.base import (
+    CONTROLLER,
+    CONTROLLER_LEASE,
+    EDITOR,
+    LOOKER,
+    LOOKER_EVERYWHERE,
+    METRICS,
+    RESULTS,
+    RULES,
+    VIEWER,
+    Rules,
+)
 from trmkit.render.names import job_name
 from trmkit.spec.load import loads
 
@@ -310,7 +321,10 @@ def test_an_editor_may_do_everything_with_runs_and_no_more(everywhere: bool, trm
     assert world.refused == SECRETS | hidden
 
 
-@pytest.mark.parametrize("rules", [RULES, RESULTS, VIEWER, EDITOR, LOOKER, LOOKER_EVERYWHERE, CONTROLLER])
+ALL = (RULES, RESULTS, VIEWER, EDITOR, LOOKER, LOOKER_EVERYWHERE, CONTROLLER, CONTROLLER_LEASE)
+
+
+@pytest.mark.parametrize("rules", ALL)
 def test_no_rule_has_a_wildcard_or_reads_secrets(rules: Rules) -> None:
     for right in rights(rules):
         assert "*" not in "".join(right)

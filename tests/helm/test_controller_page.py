@@ -12,7 +12,7 @@ import yaml
 from tests.helm.charts import ROOT, helm, rendered
 from tests.trmkit.render.test_crd import refusals
 from trmctl.cli import cli
-from trmkit.render.base import CONTROLLER
+from trmkit.render.base import CONTROLLER, CONTROLLER_LEASE
 from trmkit.spec.load import loads
 from trmkit.spec.tree import children
 from trmkit.spec.trmrun import TrmRunSpec
@@ -70,7 +70,7 @@ def test_every_key_of_the_status_is_on_the_page() -> None:
 
 def test_every_right_of_the_controller_is_explained() -> None:
     explained = {name for row in first_cells(section("Rights")) for name in row}
-    assert explained == {resource for _, resources, _ in CONTROLLER for resource in resources}
+    assert explained == {resource for _, resources, _ in (*CONTROLLER, *CONTROLLER_LEASE) for resource in resources}
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith("helm install")])

@@ -22,7 +22,7 @@ from tests.trmctl.conftest import Run
 from tests.trmctl.fake_cluster import FakeCluster, stamp
 from trmctl.cluster import CONFIG_MAP, CRON_WORKFLOW, KUEUE_WORKLOAD, POD, PYTORCHJOB, TRAINJOB, WORKFLOW
 from trmctl.phase import PAUSED, QUEUE
-from trmkit.errors import ClusterForbiddenError
+from trmkit.errors import ClusterForbiddenError, ClusterUnreachableError
 
 JOB = "demo-0123abcd"
 ON_RUNS = ("status", "logs", "watch", "why", "pause", "resume", "cancel", "delete", "exec")
@@ -190,6 +190,33 @@ def test_a_job_of_kueue_is_paused_through_its_workload(trmctl: Run) -> None:
     assert "suspend" not in cluster.see(PYTORCHJOB, JOB)["spec"]["runPolicy"]
     assert trmctl("resume", "demo", cluster=cluster).code == 0
     assert cluster.see(KUEUE_WORKLOAD, "w")["spec"]["active"] is True
+
+
+@pytest.mark.parametrize("word", ["pause", "resume"])
+def test_who_dies_between_workload_and_note_has_not_said_that_it_is_done(trmctl: Run, word: str) -> None:
+    cluster = FakeCluster()
+    job = add_job(cluster, JOB, *running(), labels={QUEUE: "batch"})
+    labels = {"kueue.x-k8s.io/job-uid": job["metadata"]["uid"]}
+    cluster.put(KUEUE_WORKLOAD, {"metadata": {"name": "w", "labels": labels}, "spec": {"active": True}})
+    if word == "resume":
+        trmctl("pause", "demo", cluster=cluster)
+    before = (cluster.see(PYTORCHJOB, JOB)["metadata"].get("annotations") or {}).get(PAUSED)
+    cluster.fail("patch", PYTORCHJOB, ClusterUnreachableError("cut off"))
+    assert trmctl(word, "demo", cluster=cluster).code != 0
+    assert cluster.see(KUEUE_WORKLOAD, "w")["spec"]["active"] is (word == "resume")
+    assert (cluster.see(PYTORCHJOB, JOB)["metadata"].get("annotations") or {}).get(PAUSED) == before
+    assert trmctl(word, "demo", cluster=cluster).code == 0
+
+
+def test_a_job_that_kueue_has_not_taken_up_is_paused_later_and_without_kueue_at_once(trmctl: Run) -> None:
+    cluster = FakeCluster()
+    add_job(cluster, JOB, *running(), labels={QUEUE: "batch"})
+    done = trmctl("pause", "demo", cluster=cluster)
+    assert (done.code, cluster.mutations) == (2, [])
+    assert "Kueue has not taken it up yet" in done.err
+    cluster.served -= {KUEUE_WORKLOAD}
+    assert trmctl("pause", "demo", cluster=cluster).code == 0
+    assert cluster.see(PYTORCHJOB, JOB)["spec"]["runPolicy"]["suspend"] is True
 
 
 def test_trainjobs_and_workflows_are_paused_and_ended_too(trmctl: Run) -> None:

@@ -260,6 +260,18 @@ def test_ports_and_logs_of_pods_are_read(server: ApiServer) -> None:
         list(cluster.log("nobody", "c", follow=True))
 
 
+def test_a_kind_that_comes_later_is_seen(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = connect(server.url)
+    server.backend.served -= {PYTORCHJOB}
+    assert not cluster.serves(PYTORCHJOB)
+    server.backend.served |= {PYTORCHJOB}
+    assert not cluster.serves(PYTORCHJOB), "it is asked again too soon"
+    monkeypatch.setattr("trmctl.kube.NOT_SERVED_FOR", -1.0)
+    assert cluster.serves(PYTORCHJOB)
+    server.backend.served -= {PYTORCHJOB}
+    assert cluster.serves(PYTORCHJOB), "what was there is not asked for again"
+
+
 def test_kinds_namespaces_and_rights_are_asked_for(server: ApiServer) -> None:
     cluster = connect(server.url)
     assert cluster.serves(PYTORCHJOB)

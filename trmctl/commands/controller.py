@@ -29,9 +29,10 @@ def command(all_namespaces: bool, resync: float, port: int, log_format: str, whe
     from trmkit.errors import ClusterNotConfiguredError
 
     try:
+        from trmctl.controller.lease import ASKED
         from trmctl.controller.main import run
     except ImportError as missing:
         raise ClusterNotConfiguredError(
             f"the package {missing.name} is not installed", next="pip install 'trmctl[cluster,controller]'"
         ) from missing
-    return run(where.open(), all_namespaces, resync, port, log_format)
+    return run(where.open(), where.glance(ASKED), all_namespaces, resync, port, log_format)

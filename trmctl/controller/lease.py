@@ -17,6 +17,10 @@ RENEWED = 10.0
 """Seconds after which it is renewed."""
 
 
+ASKED = 6.0
+"""Seconds that a question about it may take: who waits longer may have lost it meanwhile, and not know."""
+
+
 class Lease:
     """A replica's hold on the Lease of its namespace."""
 

@@ -210,7 +210,7 @@ def _paused(job: j.Job, workload: Object | None) -> tuple[bool, bool]:
     spec, inactive = job.body.get("spec") or {}, ((workload or {}).get("spec") or {}).get("active") is False
     suspended = bool((spec.get("runPolicy") or {}).get("suspend") or spec.get("suspend"))
     noted = PAUSED in job.annotations
-    return noted and (inactive if job.queue else suspended), noted or inactive
+    return noted and (suspended if workload is None else inactive), noted or inactive
 
 
 def _exit(job: j.Job, state: State, pods: Sequence[Object]) -> int | None:

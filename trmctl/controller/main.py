@@ -17,14 +17,14 @@ from trmctl.controller.shell import operate
 from trmctl.controller.stores import Stores
 
 
-def run(cluster: Cluster, everywhere: bool, every: float, port: int, log_format: str) -> int:
-    """Keep runs until a signal comes."""
+def run(cluster: Cluster, quick: Cluster, everywhere: bool, every: float, port: int, log_format: str) -> int:
+    """Keep runs until a signal comes; the Lease is asked for through `quick`, whose questions do not take long."""
     log: Log = log_json if log_format == "json" else log_text
     metrics = Metrics()
     namespace = "*" if everywhere else cluster.namespace
     controller = Controller(cluster, namespace, Stores(time.time), metrics, log=log)
     holder = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-    runner = Runner(controller, Lease(cluster, cluster.namespace, holder), every, log)
+    runner = Runner(controller, Lease(quick, cluster.namespace, holder), every, log)
     server = serve(port, metrics, runner)
     log(
         "begins",

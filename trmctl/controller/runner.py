@@ -12,6 +12,8 @@ from trmkit.errors import TrmError
 SETTLES = 0.5
 """Seconds after which a run is looked at to which something happened: what happens to it comes in crowds."""
 WORKERS = 4
+LEAVES = 15.0
+"""Seconds for what is being done when a signal comes; the chart gives the pod twice as long in all."""
 GIVEN_UP = 180.0
 """Seconds without a successful look at all runs, beyond three times their distance, after which this process is ill."""
 
@@ -82,11 +84,15 @@ class Runner:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """End what is being done, and let another replica decide."""
+        """End what is being done, and let another replica decide at once if nothing is under way any more."""
         self._stop.set()
         self._queue.close()
+        until = time.monotonic() + LEAVES
         for thread in self._threads:
-            thread.join(timeout=20.0)
+            thread.join(max(0.0, until - time.monotonic()))
+        if any(thread.is_alive() for thread in self._threads):  # what it does may still reach the cluster
+            self._log("the lease is not given back", error=f"something takes longer than {LEAVES:g} s")
+            return
         try:
             self._lease.release()
         except TrmError as error:
@@ -112,6 +118,11 @@ class Runner:
         since = self._controller.metrics.resynced_at if self._leads.is_set() else self._asked
         return time.monotonic() - since < 3 * self._every + GIVEN_UP
 
+    @property
+    def _decides(self) -> bool:
+        """Whether this replica decides at this very moment: a question about the Lease may be under way for long."""
+        return self._leads.is_set() and self._lease.lasts(time.monotonic())
+
     def _lead(self) -> None:
         while not self._stop.is_set():
             try:
@@ -132,7 +143,8 @@ class Runner:
 
     def _resync(self) -> None:
         while not self._stop.is_set():
-            if not self._leads.wait(1.0):
+            if not self._leads.wait(1.0) or not self._decides:
+                self._stop.wait(0.1)
                 continue
             try:
                 for key, due in self._controller.resync():
@@ -149,7 +161,7 @@ class Runner:
     def _work(self) -> None:
         while (key := self._queue.take()) is not None:
             self._controller.metrics.queue.set(len(self._queue))
-            if not self._leads.is_set():
+            if not self._decides:
                 continue
             try:
                 due = self._controller.look_at(*key)

@@ -93,11 +93,12 @@ CONTROLLER: Rules = (
     ("", ("configmaps",), ("create", "get", "patch")),
     ("", ("pods",), ("list", "watch")),
     ("", ("events",), ("create", "get", "list", "patch")),
-    ("coordination.k8s.io", ("leases",), ("create", "get", "patch")),
     ("kueue.x-k8s.io", ("workloads",), ("list", "patch")),
 )
-"""What the controller does. `create trmruns` is for the dry run that shows whether their definition is served and not
-about to go, before any job is taken for one that nobody wants any more."""
+"""What the controller does where it keeps runs. `create trmruns` is for the dry run that shows whether their definition
+is served and not about to go, before any job is taken for one that nobody wants any more."""
+CONTROLLER_LEASE: Rules = (("coordination.k8s.io", ("leases",), ("create", "get", "patch")),)
+"""What it does with the Lease of its own namespace, and with no other one: `named`."""
 LOOKER: Rules = (
     ("coordination.k8s.io", ("leases",), ("get",)),
     ("", ("serviceaccounts",), ("get",)),
@@ -130,6 +131,16 @@ def base(namespace: str = "default") -> list[dict[str, Any]]:
 def as_rules(rules: Rules) -> list[dict[str, list[str]]]:
     """Return rules as Kubernetes writes them."""
     return [{"apiGroups": [api], "resources": list(resources), "verbs": list(verbs)} for api, resources, verbs in rules]
+
+
+def named(rules: Rules, name: str) -> list[dict[str, list[str]]]:
+    """Return rules as Kubernetes writes them, for objects of one name; a name says nothing of what is to be created."""
+    found = []
+    for api, resources, verbs in rules:
+        kept = tuple(verb for verb in verbs if verb != "create")
+        found += as_rules(((api, resources, ("create",)),)) if "create" in verbs else []
+        found += [{**one, "resourceNames": [name]} for one in as_rules(((api, resources, kept),))]
+    return found
 
 
 def role(name: str, namespace: str, rules: Rules) -> list[dict[str, Any]]:

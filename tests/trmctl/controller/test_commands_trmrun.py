@@ -100,6 +100,26 @@ def test_submitting_twice_is_once_and_other_settings_are_refused(trmctl: Run, wo
     assert world.cluster.see(TRMRUN, NAME)["spec"]["run"]["cluster"] == {"memory": "2Gi"}
 
 
+def test_one_that_was_paused_and_goes_on_is_still_the_same(trmctl: Run, world: World) -> None:
+    trmctl("submit", cluster=world.cluster)
+    go(world)
+    trmctl("pause", "little", "--wait", cluster=world.cluster)
+    go(world)
+    assert f"{NAME} is there already: paused" in trmctl("submit", cluster=world.cluster).err
+    trmctl("resume", "little", "--wait", cluster=world.cluster)
+    again = trmctl("submit", cluster=world.cluster)
+    assert (again.code, again.out) == (0, f"{NAME}\n")
+
+
+def test_what_is_said_as_it_would_be_unsaid_is_the_same(trmctl: Run, world: World, tmp_path) -> None:
+    trmctl("submit", cluster=world.cluster)
+    spec = world.cluster.see(TRMRUN, NAME)["spec"]
+    world.cluster.edit(TRMRUN, NAME, spec={**spec, "pipeline": False, "attempts": {"backoff": "10s"}})
+    assert trmctl("submit", cluster=world.cluster).code == 0
+    world.cluster.edit(TRMRUN, NAME, spec={**spec, "attempts": {"backoff": "11s"}})
+    assert trmctl("submit", cluster=world.cluster).code == 2
+
+
 def test_a_trmrun_file_is_handed_in_as_it_is(trmctl: Run, world: World, tmp_path) -> None:
     body = {"apiVersion": "trm.dev/v1alpha1", "kind": "TrmRun", "metadata": {"name": "mine"}}
     run = loads(GOOD).model_dump(mode="json", exclude_unset=True)
@@ -167,6 +187,16 @@ def test_resubmit_tries_a_failed_run_again(trmctl: Run, world: World) -> None:
     assert result.code == 0
     assert world.status(NAME)["phase"] == "Succeeded"
     assert world.cluster.names(TRMRUN) == [NAME]
+
+
+def test_submit_tries_a_failed_run_again_as_often_as_it_is_asked(trmctl: Run, world: World) -> None:
+    world.plan = [(1, "Error"), (1, "Error")]
+    for _ in range(2):
+        assert trmctl("submit", cluster=world.cluster).code == 0
+        go(world, 6)
+        assert world.status(NAME)["phase"] == "Failed"
+    assert trmctl("submit", "--follow", cluster=world.cluster).code == 0
+    assert world.status(NAME)["phase"] == "Succeeded"
 
 
 def test_resubmit_with_other_training_is_another_trmrun(trmctl: Run, world: World) -> None:

@@ -1,7 +1,9 @@
 """The parts around the core: who decides, what stores and pods say, which rights it uses, what waits in the queue."""
 
 import json
+import queue
 import threading
+import time
 
 import pytest
 
@@ -9,12 +11,14 @@ from tests.helm.guarded import GuardedCluster, rights
 from tests.trmctl.controller.test_crashes import disturbed, enough
 from tests.trmctl.controller.world import RUN, World
 from tests.trmctl.fake_cluster import FakeCluster
-from trmctl.cluster import KUEUE_WORKLOAD, LEASE, PYTORCHJOB, TRAINJOB, TRMRUN, WORKFLOW, Kind
+from trmctl.cluster import CRON_WORKFLOW, KUEUE_WORKLOAD, LEASE, PYTORCHJOB, TRAINJOB, TRMRUN, WORKFLOW, Kind
 from trmctl.controller.lease import LASTS, NAME, Lease
 from trmctl.controller.runner import WORKERS, Queue, Runner
 from trmctl.merge_patch import difference
 from trmkit.render import names
-from trmkit.render.base import CONTROLLER
+from trmkit.render.base import CONTROLLER, CONTROLLER_LEASE
+
+SERVED = (PYTORCHJOB, TRAINJOB, WORKFLOW, CRON_WORKFLOW, TRMRUN, KUEUE_WORKLOAD, LEASE)
 
 
 def test_one_of_two_replicas_decides_and_the_other_takes_over_when_it_is_silent() -> None:
@@ -58,17 +62,17 @@ def test_of_two_that_renew_at_the_same_moment_one_does(monkeypatch: pytest.Monke
 
 def test_what_waits_is_taken_once_and_in_its_time() -> None:
     now = [0.0]
-    queue = Queue(lambda: now[0])
-    queue.put(("team", "late"), 5.0)
-    queue.put(("team", "soon"), 0.0)
-    queue.put(("team", "late"), 1.0)
-    queue.put(("team", "late"), 9.0)
-    assert queue.take() == ("team", "soon")
+    line = Queue(lambda: now[0])
+    line.put(("team", "late"), 5.0)
+    line.put(("team", "soon"), 0.0)
+    line.put(("team", "late"), 1.0)
+    line.put(("team", "late"), 9.0)
+    assert line.take() == ("team", "soon")
     now[0] = 2.0
-    assert queue.take() == ("team", "late")
-    assert len(queue) == 0
-    queue.close()
-    assert queue.take() is None
+    assert line.take() == ("team", "late")
+    assert len(line) == 0
+    line.close()
+    assert line.take() is None
 
 
 def test_a_merge_patch_makes_the_new_of_the_old() -> None:
@@ -80,16 +84,15 @@ def test_a_merge_patch_makes_the_new_of_the_old() -> None:
 
 def test_every_right_of_the_controller_is_used_and_no_other_is_needed() -> None:
     used: set[tuple[str, str, str]] = set()
-    served = (PYTORCHJOB, TRAINJOB, WORKFLOW, TRMRUN, KUEUE_WORKLOAD, LEASE)
     for life in (disturbed, enough):
         world = World()
-        world.cluster = GuardedCluster(CONTROLLER, "team", *served)
+        world.cluster = GuardedCluster((*CONTROLLER, *CONTROLLER_LEASE), "team", *SERVED)
         world.cluster.lingering = True
         live_through(world, life)
         assert not world.cluster.refused
         used |= world.cluster.used
     used |= in_a_queue() | as_a_pipeline() | as_a_trainjob() | watched()
-    assert used == rights(CONTROLLER)
+    assert used == rights((*CONTROLLER, *CONTROLLER_LEASE))
 
 
 def live_through(world: World, life) -> None:
@@ -109,9 +112,15 @@ def live_through(world: World, life) -> None:
 
 def guarded() -> tuple[World, GuardedCluster]:
     world = World()
-    cluster = GuardedCluster(CONTROLLER, "team", PYTORCHJOB, TRAINJOB, WORKFLOW, TRMRUN, KUEUE_WORKLOAD, LEASE)
+    cluster = GuardedCluster((*CONTROLLER, *CONTROLLER_LEASE), "team", *SERVED)
     world.cluster = cluster
     return world, cluster
+
+
+def used_only(cluster: GuardedCluster) -> set[tuple[str, str, str]]:
+    """Return the rights that were used, if nothing was asked for beyond them."""
+    assert not cluster.refused
+    return cluster.used
 
 
 def in_a_queue() -> set[tuple[str, str, str]]:
@@ -126,7 +135,7 @@ def in_a_queue() -> set[tuple[str, str, str]]:
     world.change(suspend=True)
     world.after(controller, 2)
     assert cluster.see(KUEUE_WORKLOAD, "w")["spec"]["active"] is False
-    return cluster.used
+    return used_only(cluster)
 
 
 def as_a_pipeline() -> set[tuple[str, str, str]]:
@@ -143,7 +152,7 @@ def as_a_pipeline() -> set[tuple[str, str, str]]:
     cluster.edit(WORKFLOW, name, status={"phase": "Failed", "finishedAt": "2026-01-01T13:00:00Z"})
     world.change(suspend=False)
     world.after(controller, 4)
-    return cluster.used
+    return used_only(cluster)
 
 
 def as_a_trainjob() -> set[tuple[str, str, str]]:
@@ -160,7 +169,7 @@ def as_a_trainjob() -> set[tuple[str, str, str]]:
     world.after(controller, 3)
     label = cluster.see(TRAINJOB, cluster.names(TRAINJOB)[0])["metadata"]["labels"]
     assert label[names.TRMRUN] == "one"
-    return cluster.used
+    return used_only(cluster)
 
 
 def watched() -> set[tuple[str, str, str]]:
@@ -179,6 +188,83 @@ def test_nobody_but_the_controller_removes_a_job_that_is_over(kind: Kind) -> Non
     world.controller().resync()
     (name,) = world.cluster.names(kind)
     assert "ttl" not in json.dumps(world.cluster.see(kind, name)["spec"]).lower()
+
+
+def running(controller, cluster: FakeCluster, lines: list[object]) -> Runner:
+    """Return a runner that has begun, and decides."""
+    log = lambda event, **fields: lines.append((event, fields.get("error")))  # noqa: E731
+    runner = Runner(controller, Lease(cluster, "team", "me"), 60.0, log)
+    runner.start()
+    assert runner._leads.wait(5.0)
+    return runner
+
+
+class Looking:
+    """A controller that only says who is looked at."""
+
+    def __init__(self, world: World) -> None:
+        self.metrics, self.looked, self.free = world.controller().metrics, queue.Queue[str](), threading.Event()
+        self.free.set()
+
+    def resync(self) -> list[object]:
+        self.metrics.resynced(0.0)
+        return []
+
+    def look_at(self, namespace: str, name: str) -> None:
+        self.looked.put(name)
+        self.free.wait(10.0)
+
+    def owner(self, namespace: str, job: str) -> str:
+        return job
+
+
+def test_who_waits_for_an_answer_about_the_lease_does_not_decide_when_it_may_be_another_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trmctl.controller.lease.LASTS", 1.5)
+    monkeypatch.setattr("trmctl.controller.lease.RENEWED", 0.2)
+    cluster, lines = FakeCluster(), list[object]()
+    looking = Looking(World())
+    runner = running(looking, cluster, lines)
+    try:
+        runner.wake("team", "first")
+        assert looking.looked.get(timeout=5.0) == "first"
+        silent, asked, read = threading.Event(), threading.Event(), cluster.get
+
+        def nothing(*args: object, **how: object) -> object:
+            asked.set()
+            silent.wait(20.0)
+            return read(*args, **how)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(cluster, "get", nothing)
+        assert asked.wait(10.0)
+        time.sleep(1.5)
+        assert runner._leads.is_set()
+        runner.wake("team", "second")
+        with pytest.raises(queue.Empty):
+            looking.looked.get(timeout=1.5)
+    finally:
+        silent.set()
+        runner.stop()
+
+
+def test_the_lease_is_only_given_back_when_nothing_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trmctl.controller.runner.LEAVES", 0.3)
+    cluster, lines = FakeCluster(), list[object]()
+    looking = Looking(World())
+    runner = running(looking, cluster, lines)
+    looking.free.clear()
+    for name in ("first", "second"):
+        runner.wake("team", name)
+        assert looking.looked.get(timeout=5.0) == name
+    began = time.monotonic()
+    runner.stop()
+    assert time.monotonic() - began < 3.0
+    assert cluster.see(LEASE, NAME)["spec"]["holderIdentity"] == "me"
+    assert "the lease is not given back" in [line[0] for line in lines]  # type: ignore[index]
+    looking.free.set()
+    runner.stop()
+    assert cluster.see(LEASE, NAME)["spec"]["holderIdentity"] == ""
 
 
 def test_a_worker_that_meets_something_unforeseen_goes_on() -> None:
