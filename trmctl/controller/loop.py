@@ -92,7 +92,10 @@ class Controller:
             found = survey(self._cluster, self._space, now)
         except ClusterMissingError:  # if their definition comes back, it is before they do
             self._known, self._missing = set(), {}
-            raise
+            raise ClusterMissingError(
+                "TrmRuns are not served here; what trains goes on, and nothing is done about it",
+                next="trmctl render --crd | kubectl apply --server-side -f -",
+            ) from None
         parts = self._defaults({run_of(body).namespace for body in found.runs})
         again: list[tuple[Key, float]] = []
 

@@ -19,6 +19,10 @@ import yaml
 from tests.trmctl.api_server import ApiServer
 from tests.trmctl.controller.world import World
 from trmctl.cluster import LEASE, PYTORCHJOB, TRMRUN
+from trmctl.controller.lease import Lease
+from trmctl.controller.runner import Runner
+from trmctl.controller.serve import serve
+from trmkit.errors import ClusterUnreachableError
 
 PATIENCE = 60.0
 
@@ -151,3 +155,57 @@ def test_of_two_replicas_one_acts_and_the_other_takes_over(place: Place) -> None
     place.until(lambda: place.phase("two") in ("Starting", "Running", "Succeeded"))
     assert second.poll() is None
     assert json.dumps(place.world.cluster.names(PYTORCHJOB)).count("demo") == 2
+
+
+@pytest.mark.full
+def test_without_their_definition_nothing_is_ended_and_when_it_is_back_it_goes_on(place: Place) -> None:
+    process, port = place.start()
+    place.apply("one", run={"train": {"steps": 2000}})
+    place.until(lambda: place.phase("one") == "Running")
+    cluster = place.world.cluster
+    with place.server.lock:
+        jobs, body = cluster.names(PYTORCHJOB), cluster.see(TRMRUN, "one")
+        cluster.remove(TRMRUN, "one")
+        place.server.changed(TRMRUN, "DELETED", body)
+        cluster.served -= {TRMRUN}
+    failed = asked(port, "/metrics")[1].count("trm_controller_api_errors_total{")
+    place.until(lambda: asked(port, "/metrics")[1].count("trm_controller_api_errors_total{") > failed)
+    for _ in range(10):
+        time.sleep(0.5)
+        place.tick()
+    assert process.poll() is None
+    assert cluster.names(PYTORCHJOB) == jobs
+    with place.server.lock:
+        cluster.served |= {TRMRUN}
+    place.apply("one", run={"train": {"steps": 2000}})
+    place.until(lambda: place.phase("one") == "Running")
+    assert cluster.names(PYTORCHJOB) == jobs
+    assert len(place.world.starts) == 1
+
+
+def test_one_that_no_longer_sees_all_runs_says_that_it_is_ill(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    controller = world.controller()
+    runner = Runner(controller, Lease(world.cluster, "team", "me"), 0.1, world._log)
+    server = serve(0, controller.metrics, runner)
+    port = server.server_address[1]
+    runner.start()
+    try:
+        assert until(lambda: asked(port, "/healthz")[0] == 200 and asked(port, "/readyz")[0] == 200)
+        monkeypatch.setattr("trmctl.controller.runner.GIVEN_UP", 0.5)
+        world.cluster.fail("list", TRMRUN, ClusterUnreachableError("nobody there"), times=10_000)
+        assert until(lambda: asked(port, "/healthz")[0] == 503)
+        world.cluster._failures.clear()
+        assert until(lambda: asked(port, "/healthz")[0] == 200)
+    finally:
+        runner.stop()
+        server.shutdown()
+        server.server_close()
+
+
+def until(what: Callable[[], bool]) -> bool:
+    """Say whether something comes to be."""
+    end = time.monotonic() + 20.0
+    while not what() and time.monotonic() < end:
+        time.sleep(0.05)
+    return what()
