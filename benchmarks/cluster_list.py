@@ -38,6 +38,7 @@ PATH = "/apis/kubeflow.org/v1/namespaces/team/pytorchjobs"
 def serve(jobs: bytes, told: Connection) -> None:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             body = jobs if self.path.startswith(PATH) else b'{"metadata": {}, "items": []}'

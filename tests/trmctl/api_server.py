@@ -60,6 +60,7 @@ class ApiServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # or each answer waits 40 ms for the headers to be acknowledged
 
             def handle_any(self) -> None:
                 serve(server, self)

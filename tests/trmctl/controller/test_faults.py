@@ -15,7 +15,7 @@ from trmctl.kube import KubeCluster
 from trmkit.errors import TrmError
 
 QUICK = Patience(connect=1, read=0.3, total=0.05, contact=0.05, webhook=0.05, first=0.01, longest=0.02)
-IN_A_ROW = 6
+IN_A_ROW = 12
 """Answers that go wrong one after another: more than the client asks again, so that the controller sees it."""
 ANSWERS: list[tuple[int | str, bool]] = [
     (409, False), (429, False), (500, False), (503, True), ("reset", False), ("reset", True), (403, False),
