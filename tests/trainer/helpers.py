@@ -54,10 +54,10 @@ def newest_state(run: RunFile) -> dict[str, Tensor]:
 
 
 def expect_near(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Compare tensors as wholes, to what sums in another order may differ by."""
+    """Compare tensors as wholes, to what sums in another order may differ by; updates by sign make more of that."""
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        assert float((found[name] - value).norm()) <= 1e-4 * float(value.norm()) + 1e-7, name
+        assert float((found[name] - value).norm()) <= 1e-3 * float(value.norm()) + 1e-7, name
 
 
 def fingerprint(root: Path) -> dict[str, str]:
