@@ -117,3 +117,15 @@ def test_the_schema_allows_no_unknown_key_and_describes_every_key() -> None:
         assert part["additionalProperties"] is False
         for name, key in part["properties"].items():
             assert "description" in key or "$ref" in key, name
+
+
+def test_keys_of_a_trmrun_are_explained_too() -> None:
+    (found,) = explain("spec.deadline")
+    assert isinstance(found, Key)
+    assert "Longest time" in found.doc
+    assert [key.path for page in explain("spec.stopWhen") if isinstance(page, Page) for key in page.keys][:2] == [
+        "spec.stopWhen.metric", "spec.stopWhen.target",
+    ]  # fmt: skip
+    assert explain("spec.run.train.lr")[0].doc == explain("train.lr")[0].doc
+    with pytest.raises(SpecError, match="did you mean 'deadline'"):
+        explain("spec.deadlin")

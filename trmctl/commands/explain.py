@@ -23,7 +23,8 @@ def command(path: str, output: str, memory: bool, config: str, overrides: tuple[
     """Say what a key of the run file means, and what it may be.
 
     PATH is a section or a key, such as `train`, `train.lr`, `data.canvas` or `data.arc.canvas`; without it the sections
-    are listed. With --memory it is the memory of a run file's stages that is explained, by arithmetic.
+    are listed; `spec.deadline` and the like are keys of a TrmRun. With --memory it is the memory of a run file's
+    stages that is explained, by arithmetic.
 
     \b
     Example:

@@ -42,6 +42,9 @@ def registry(runner: Runner) -> kopf.OperatorRegistry:
         settings.watching.client_timeout = WATCH_SECONDS + 10
         settings.watching.connect_timeout = 10
         settings.networking.request_timeout = 30
+        for kind in JOBS:  # the server is to send no more than the handlers want
+            settings.watching.label_selectors[kind.group, kind.version, kind.plural] = names.TRMRUN
+        settings.watching.label_selectors["", POD.version, POD.plural] = names.OURS
         settings.posting.enabled = False
         settings.scanning.disabled = True
         runner.start()

@@ -10,6 +10,7 @@ from trmkit.spec.base import Section
 from trmkit.spec.documented import documentation
 from trmkit.spec.run import RunFile
 from trmkit.spec.tree import children, choice, did_you_mean
+from trmkit.spec.trmrun import TrmRun
 from trmkit.spec.yaml_write import flow
 
 
@@ -105,8 +106,11 @@ def plain_default(value: Any) -> Any:
 
 
 def explain(path: str) -> list[Page] | list[Key]:
-    """Return what there is to say about a dotted path: pages for a section, keys otherwise. Raises SpecError."""
-    here: tuple[type[Section], ...] = (RunFile,)
+    """Return what there is to say about a dotted path: pages for a section, keys otherwise. Raises SpecError.
+
+    A path that begins with `spec` is one of a TrmRun.
+    """
+    here: tuple[type[Section], ...] = (TrmRun if path.partition(".")[0] == "spec" else RunFile,)
     keys: list[Key] = []
     walked = ""
     for part in path.split(".") if path else []:

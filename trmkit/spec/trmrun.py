@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from trmkit.errors import SpecError
 from trmkit.spec.base import Fraction, NonNegativeInt, PositiveInt, Section
@@ -22,7 +22,15 @@ SHOWN = 20
 """Problems that an object says of itself."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 DURATION = r"^([0-9]{1,6}[smhd])+$"
-Duration = Annotated[str, Field(pattern=DURATION)]
+
+
+def _duration(text: str) -> str:
+    if re.fullmatch(DURATION, text) is None:
+        raise ValueError(f"expected a time such as 90s, 1h30m or 3d, found {text!r}")
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_duration), Field(json_schema_extra={"pattern": DURATION})]
 """A time such as `90s`, `1h30m` or `3d`."""
 
 
@@ -42,6 +50,12 @@ class Attempts(Section):
 
     longestBackoff: Duration = "10m"
     """Longest such pause."""
+
+    @model_validator(mode="after")
+    def _grows(self) -> "Attempts":
+        if seconds(self.longestBackoff) < seconds(self.backoff):
+            raise ValueError(f"longestBackoff {self.longestBackoff} is shorter than backoff {self.backoff}")
+        return self
 
 
 class StopWhen(Section):
@@ -89,13 +103,20 @@ class TrmRunSpec(Section):
     """How often it is started again, and after how long."""
 
     deadline: Duration | None = None
-    """Longest time from its first job to its end, waiting and failing counted, pauses not; null: none."""
+    """Longest time from when its first job is to be made to its end; waiting and failing count, pauses do not;
+    null: none."""
 
     stopWhen: StopWhen | None = None
     """When training has done enough before its last step; null: never."""
 
     keep: Keep = Field(default={}, validate_default=True)
     """What stays in the cluster when it is over."""
+
+    @model_validator(mode="after")
+    def _there_is_time(self) -> "TrmRunSpec":
+        if self.deadline is not None and not seconds(self.deadline):
+            raise ValueError("deadline: no time at all; leave it out for none")
+        return self
 
     @model_validator(mode="after")
     def _scores_are_there(self) -> "TrmRunSpec":
