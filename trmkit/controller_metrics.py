@@ -11,7 +11,8 @@ PORT = 9401
 LABELS = {
     "namespace": "namespace of the TrmRuns",
     "phase": "`status.phase` of a TrmRun",
-    "result": "`ok`; `conflict`: somebody else wrote at the same time, looked at again; `error`: tried again later",
+    "result": "`ok`; `refused`: the cluster does not take its job, and the status says why; `conflict`: somebody else"
+    " wrote at the same time, looked at again; `error`: tried again later",
     "action": "what was done, as `Make`, `Pause`, `Delete` or `SetStatus`",
     "kind": "kind of error, by its name in the log",
 }
@@ -44,7 +45,7 @@ TABLE: tuple[ControllerMetric, ...] = (
     ControllerMetric("trm_controller_writes_total", "counter",
                      "What was done in the cluster, dry runs left out.", ("action",)),
     ControllerMetric("trm_controller_last_resync_timestamp_seconds", "gauge",
-                     "When everything was last looked at with success, in seconds since 1970."),
+                     "When everything was last looked at with success, or else when it began, in seconds since 1970."),
     ControllerMetric("trm_controller_leader", "gauge", "1 for the one that works, 0 for one that waits to take over."),
     ControllerMetric("trm_controller_queue_length", "gauge", "TrmRuns that wait to be looked at."),
     ControllerMetric("trm_controller_api_errors_total", "counter",

@@ -17,15 +17,22 @@ def accepted(turn: Turn) -> bool:
             f"spec.run is now run {wanted.run_id}, and this TrmRun is run {before}: model, data, seed and training make"
             " a run what it is; put them back, or make another TrmRun",
         )  # fmt: skip
+    store = str((turn.old.get("run") or {}).get("store", ""))
+    if store and "startTime" in turn.old and store != wanted.store:
+        return _refused(
+            turn, "StoreChanged",
+            f"the run is kept in {store}, and is now to be in {wanted.store or 'no store'}, by its spec or by its"
+            " namespace's defaults: it would begin anew; put that back, or make another TrmRun",
+        )  # fmt: skip
     kind = (turn.old.get("job") or {}).get("kind")
     if kind and (kind == "Workflow") != (wanted.kind == "Workflow"):
         return _refused(turn, "PipelineChanged", "spec.pipeline cannot change; put it back, or make another TrmRun")
     taken = next((one for one in seen.jobs if one.name == wanted.job and one.trmrun not in ("", seen.run.name)), None)
-    if taken is not None:
+    if taken is not None and not taken.orphan:
         return _refused(turn, "NameTaken", f"{taken.kind} {taken.name} is there for TrmRun {taken.trmrun} already")
     turn.condition("Accepted", True, "Accepted")
-    store = {"store": wanted.store} if wanted.store else {}
-    turn.set(run={"name": wanted.spec.run.name, "id": wanted.run_id, **store})
+    there = {"store": wanted.store} if wanted.store else {}
+    turn.set(run={"name": wanted.spec.run.name, "id": wanted.run_id, **there})
     return True
 
 

@@ -14,9 +14,11 @@ from trmctl.controller.turn import Turn, stamp
 from trmctl.pods import seconds
 from trmkit.spec.trmrun import TrmRunSpec
 from trmkit.spec.trmrun import seconds as length
+from trmkit.spec.trmrun_status import LONGEST_HISTORY
 from trmkit.store.attempts import LARGEST_FINAL, NOT_MET, PREEMPTED, Attempt, Verdict, decide
 
 REMEMBERED = 10
+"""Attempts that are shown at least."""
 SLACK = 10.0
 """Seconds by which clocks of pods and of the controller may differ."""
 TIME_IS_UP = "longer than specified deadline"
@@ -39,12 +41,24 @@ def count(turn: Turn, job: Job) -> None:
                 "step": checkpoint(turn),
             }
         )  # fmt: skip
-        del known[:-REMEMBERED]
+        del known[: -_remembered(turn)]
     if start is not None and known and known[-1].get("uid") == start.uid:
         _ending(turn, start)
     if not known:
         turn.set(attempts=None)
     turn.set(attemptsWithoutProgress=without_progress(turn) if known else None)
+
+
+def _remembered(turn: Turn) -> int:
+    """Return how many attempts are kept: enough to see that the last one allowed is used up."""
+    limit = 0 if turn.seen.wanted is None else _limit(turn.seen.wanted.spec)
+    return min(LONGEST_HISTORY, max(REMEMBERED, limit + 2, len(turn.old.get("attempts") or ())))
+
+
+def _limit(spec: TrmRunSpec) -> int:
+    """Return how many starts in a row may get no further: as asked, and no more than can be remembered."""
+    limit = spec.run.cluster.restarts if spec.attempts.limit is None else spec.attempts.limit
+    return min(limit, LONGEST_HISTORY - 2)
 
 
 def _ending(turn: Turn, start: Start) -> None:
@@ -113,9 +127,8 @@ def without_progress(turn: Turn) -> int:
 
 def verdict(turn: Turn, spec: TrmRunSpec) -> Verdict:
     """Say whether the run may be started once more, and after how long."""
-    limit = spec.run.cluster.restarts if spec.attempts.limit is None else spec.attempts.limit
     over = tuple(one for one in ledger(turn.status) if one.ended is not None and not one.final)
-    found = decide(over, checkpoint(turn), limit, None, turn.now)
+    found = decide(over, checkpoint(turn), _limit(spec), None, turn.now)
     if not found.reason and found.without_progress:
         first, longest = length(spec.attempts.backoff), length(spec.attempts.longestBackoff)
         found = replace(found, wait=min(longest, first * 2.0 ** (found.without_progress - 1)))

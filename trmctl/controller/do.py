@@ -122,6 +122,9 @@ class Doer:
         found = self._cluster.get(kind, action.name, self._space)
         if found is None:
             return
+        other = (p.about(found).get("labels") or {}).get(names.TRMRUN, "")
+        if other not in ("", p.name(self._body)) and self._cluster.get(TRMRUN, other, self._space) is not None:
+            raise ClusterConflictError(f"{action.kind} {action.name} is for TrmRun {other}, which is there")
         notes = p.about(found).get("annotations") or {}
         same = notes.get(names.WANTED) == self._wanted.hash or self._asks_the_same(action.name)
         mark: Object = {

@@ -1,9 +1,9 @@
 """Looks: one survey of a namespace with a handful of requests, however many runs it has, and what it says of each."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trmctl import jobs as j
@@ -22,6 +22,8 @@ from trmkit.stages import STAGES
 KINDS: Mapping[str, Kind] = {kind.kind: kind for kind in (PYTORCHJOB, TRAINJOB, WORKFLOW)}
 WAITING = tuple(stage.name for stage in STAGES if stage.is_job)
 """Steps of a pipeline that hand in a job and wait for it."""
+STUCK = 60.0
+"""Seconds after its time to leave from which a pod is taken for one that will not."""
 FINAL = "evaluate,report"
 """Stages of a job that only scores and reports what was trained."""
 
@@ -37,6 +39,8 @@ class Survey:
     """Seconds since 1970, before anything was asked for."""
     events: Sequence[Object] = ()
     workloads: Sequence[Object] = ()
+    there: Collection[tuple[str, str]] = ()
+    """Namespace and name of TrmRuns that are known to be there."""
     over: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     """(namespace, run name) -> times at which runs of it ended that keep their jobs."""
 
@@ -49,7 +53,8 @@ def survey(cluster: Cluster, namespace: str, now: float) -> Survey:
     ill = any(not is_well(job.state()) and not job.state().finished for job in found)
     events = may_list(cluster, EVENT, namespace) if ill else ()
     workloads = may_list(cluster, KUEUE_WORKLOAD, namespace) if any(job.queue for job in found) else ()
-    return Survey(runs, found, pods, now, events, workloads, _over(runs, found))
+    there = {(run_of(body).namespace, run_of(body).name) for body in runs}
+    return Survey(runs, found, pods, now, events, workloads, there, _over(runs, found))
 
 
 def survey_one(
@@ -72,7 +77,9 @@ def survey_one(
     ill = any(not is_well(one.state()) for one in found)
     events = events_of(namespace) if ill else ()
     workloads = may_list(cluster, KUEUE_WORKLOAD, namespace) if any(one.queue for one in found) else ()
-    return Survey([body], found, pods, now, events, workloads)
+    others = {one.labels.get(names.TRMRUN, "") for one in found} - {"", name}
+    there = {other for other in others if cluster.get(TRMRUN, other, namespace) is not None}
+    return Survey([body], found, pods, now, events, workloads, {(namespace, one) for one in (name, *there)})
 
 
 def _pods(cluster: Cluster, namespace: str, job: str) -> list[Object]:
@@ -148,10 +155,29 @@ def observe(
     return Observed(
         run, wanted, *problem, bool(spec.get("suspend")), deadline if re.fullmatch(DURATION, deadline) else None,
         of_spec(spec),
-        tuple(job_of(job, pods[job.uid], _workload(found, job), _busy(found, job, pods[job.uid])) for job in mine),
-        len(leftover),
+        tuple(_seen(found, job, pods[job.uid]) for job in mine), len(leftover), _stuck(leftover, found.now),
         progress(known), _why(found, main, known), _half(main, known), sum(one > told for one in ended),
     )  # fmt: skip
+
+
+def _seen(found: Survey, job: j.Job, pods: Sequence[Object]) -> Job:
+    owner = job.labels.get(names.TRMRUN, "")
+    orphan = bool(owner) and (job.namespace, owner) not in found.there
+    return replace(job_of(job, pods, _workload(found, job), _busy(found, job, pods)), orphan=orphan)
+
+
+def _stuck(leaving: Sequence[Object], now: float) -> str:
+    """Return what to do about a pod that does not leave; as a rule its machine is lost, and cannot say so."""
+    for pod in leaving:
+        at = p.about(pod).get("deletionTimestamp")
+        due = p.seconds(at)
+        if due is not None and now - due > STUCK:
+            node = (pod.get("spec") or {}).get("nodeName") or "its machine"
+            return (
+                f"pod {p.name(pod)} of an earlier job should have left {node} by {at}; if that"
+                f" machine is lost: kubectl delete pod {p.name(pod)} --force --grace-period=0"
+            )
+    return ""
 
 
 def _is_of(pod: Object, namespace: str, job: str) -> bool:
@@ -196,7 +222,7 @@ def job_of(job: j.Job, pods: Sequence[Object], workload: Object | None, busy: in
     notes, spec = job.annotations, job.body.get("spec") or {}
     return Job(
         job.kind.kind, job.name, job.uid, state, job.labels.get(names.TRMRUN, ""), notes.get(names.TRMRUN_UID, ""),
-        notes.get(names.WANTED, ""), notes.get(names.STAGES) == FINAL, bool(job.beside), *_paused(job, workload),
+        False, notes.get(names.WANTED, ""), notes.get(names.STAGES) == FINAL, bool(job.beside), *_paused(job, workload),
         bool(spec.get("shutdown")), busy,
         _exit(job, state, pods), _start(job, state, pods),
     )  # fmt: skip

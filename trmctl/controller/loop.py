@@ -13,7 +13,7 @@ from trmctl.controller.actions import Action, Make, SetStatus
 from trmctl.controller.do import Doer
 from trmctl.controller.look import Survey, job_of, may_list, observe, pods_of, run_of, survey, survey_one
 from trmctl.controller.metrics import Metrics
-from trmctl.controller.orphans import Orphan, missed, orphans
+from trmctl.controller.orphans import Orphan, all_at_once, missed, orphans
 from trmctl.controller.reconcile import reconcile
 from trmctl.controller.seen import Observed, Run, Wanted, is_another
 from trmctl.controller.stores import Stores
@@ -28,7 +28,6 @@ from trmkit.errors import (
     ClusterMissingError,
     ClusterRefusedError,
     SpecError,
-    TrmError,
 )
 from trmkit.render.names import TRMRUN as TRMRUN_LABEL
 
@@ -76,7 +75,9 @@ class Controller:
         self._missing: dict[str, float] = {}
         self._jobs: dict[Key, str] = {}
         self._known: set[Key] = set()
-        """TrmRuns that were there since their definition is."""
+        """TrmRuns that were there since their definition is, and are, or have jobs still."""
+        self._last: set[Key] = set()
+        """Those of the last look."""
         self._events: dict[str, tuple[float, Sequence[Object]]] = {}
         self._written: dict[str, float] = {}
         self._busy: set[Key] = set()
@@ -92,6 +93,7 @@ class Controller:
             found = survey(self._cluster, self._space, now)
         except ClusterMissingError:  # if their definition comes back, it is before they do
             self._known, self._missing = set(), {}
+            self.metrics.resynced_at = time.monotonic()  # it was looked; starting again would change nothing
             raise ClusterMissingError(
                 "TrmRuns are not served here; what trains goes on, and nothing is done about it",
                 next="trmctl render --crd | kubectl apply --server-side -f -",
@@ -107,13 +109,17 @@ class Controller:
         with ThreadPoolExecutor(THREADS) as pool:
             for done in [pool.submit(each, body) for body in found.runs]:
                 done.result()
+        if all_at_once(self._last, found.there):
+            self._known = set()
+        self._last = set(found.there)
         self._end_orphans(found)
         self._stores.forget([str(((b.get("status") or {}).get("run") or {}).get("store", "")) for b in found.runs])
-        self._known |= {(run_of(body).namespace, run_of(body).name) for body in found.runs}
+        wanted_by = {(job.namespace, job.labels.get(TRMRUN_LABEL, "")) for job in found.jobs}
+        self._known = {*found.there, *(key for key in self._known if key in wanted_by)}
         uids = {run_of(body).uid for body in found.runs}
         self._jobs = {(job.namespace, job.name): job.labels.get(TRMRUN_LABEL, "") for job in found.jobs}
         self._written = {uid: at for uid, at in self._written.items() if uid in uids}
-        self.metrics.phases(found.runs)
+        self.metrics.phases(found.runs, self._space)
         self.metrics.resynced(now)
         return again
 
@@ -160,11 +166,11 @@ class Controller:
                 self._log(type(action).__name__, namespace=run.namespace, run=run.name, **_fields(action))
                 self.metrics.writes.labels(type(action).__name__).inc()
             if not self._do(doer, actions, run):
-                return REFUSED_FOR, "error"
+                return REFUSED_FOR, "refused"
         except ClusterConflictError as error:  # it has changed since: the next look sees how
             self._log("changed meanwhile", namespace=run.namespace, run=run.name, error=error.message)
             return 1.0, "conflict"
-        except (TrmError, ValueError, LookupError, TypeError, ArithmeticError) as error:
+        except Exception as error:  # noqa: BLE001 - what is odd about one run is no reason not to look at the others
             self.metrics.errors.labels(type(error).__name__).inc()
             self._log("failed", namespace=run.namespace, run=run.name, error=f"{type(error).__name__}: {error}")
             return 15.0, "error"
@@ -243,9 +249,8 @@ class Controller:
 
     def _end_orphans(self, found: Survey) -> None:
         """End jobs whose TrmRun is gone, if TrmRuns can still be made: else it is their definition that goes."""
-        there = {(run_of(body).namespace, run_of(body).name) for body in found.runs}
         jobs = [Orphan(job.namespace, job_of(job, pods_of(job, found.pods), None)) for job in found.jobs]
-        self._missing, late = missed(orphans(jobs, there), self._missing, self._known, found.now)
+        self._missing, late = missed(orphans(jobs, found.there), self._missing, self._known, found.now)
         for one in late:
             probe = {"metadata": {"name": "trm-controller-probe", "namespace": one.namespace}, "spec": PROBE}
             try:

@@ -21,7 +21,7 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 @dataclass
 class Outcome:
-    """How a look at a run ended: `ok`, `conflict` or `error`."""
+    """How a look at a run ended: `ok`, `refused`, `conflict` or `error`."""
 
     result: str = "error"
 
@@ -37,9 +37,11 @@ class Metrics:
         self._seconds = self._histogram("trm_controller_reconcile_seconds")
         self.writes = self._counter("trm_controller_writes_total")
         self._resync = self._gauge("trm_controller_last_resync_timestamp_seconds")
+        self._resync.set(time.time())
         self.leader = self._gauge("trm_controller_leader")
         self.queue = self._gauge("trm_controller_queue_length")
         self.errors = self._counter("trm_controller_api_errors_total")
+        self._spaces: set[str] = set()
         self.resynced_at = time.monotonic()
         """When all runs were last looked at, or else when this began."""
 
@@ -62,16 +64,20 @@ class Metrics:
             self._seconds.observe(time.monotonic() - began)
             self._looks.labels(outcome.result).inc()
 
-    def phases(self, runs: Sequence[Object]) -> None:
-        """Count TrmRuns."""
+    def phases(self, runs: Sequence[Object], namespace: str) -> None:
+        """Count TrmRuns; those of `namespace` (`*`: of any that had some) also while there are none.
+
+        What begins to be counted when it is 1 has not grown, for Prometheus.
+        """
+        self._spaces |= {str(about(body).get("namespace", "")) for body in runs} | ({namespace} - {"*"})
         found = Count(
             (str(about(body).get("namespace", "")), str((body.get("status") or {}).get("phase") or "Pending"))
             for body in runs
         )
         self._runs.clear()
-        for namespace in {space for space, _ in found}:
+        for space in self._spaces:
             for phase in PHASES:
-                self._runs.labels(namespace, phase).set(found[namespace, phase])
+                self._runs.labels(space, phase).set(found[space, phase])
 
     def resynced(self, now: float) -> None:
         """Note that all runs were looked at."""

@@ -13,7 +13,8 @@ from trmctl.controller.seen import Job
 GRACE = 60.0
 """Seconds for which a TrmRun that was there is missed before its job is ended."""
 LONG_GRACE = 3600.0
-"""The same of one that was never seen, or not since the definition of TrmRuns was gone: it may be put back still."""
+"""The same of one that was never seen, or not since all of them went at once, as with their definition."""
+SEVERAL = 2
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,14 @@ class Orphan:
 def orphans(jobs: Sequence[Orphan], there: Collection[tuple[str, str]]) -> list[Orphan]:
     """Return the jobs whose TrmRun is not among those that are `there`, by namespace and name."""
     return [one for one in jobs if one.job.trmrun and (one.namespace, one.job.trmrun) not in there]
+
+
+def all_at_once(before: Collection[tuple[str, str]], now: Collection[tuple[str, str]]) -> bool:
+    """Say whether several TrmRuns were there at the last look, and none of them is now.
+
+    That is how it looks when their definition was removed and made anew in between: `kubectl replace --force`.
+    """
+    return len(before) >= SEVERAL and not set(before) & set(now)
 
 
 def missed(

@@ -29,8 +29,9 @@ def reconcile(seen: Observed, now: float) -> list[Action]:
     if seen.run.leaving:
         return []
     turn = Turn(seen, now)
-    turn.set(observedGeneration=seen.run.generation, asked=seen.asked or None)
     good = accepted(turn)
+    if good or turn.old.get("phase") != "Failed":  # what mends a run that failed is not forgotten until it counts
+        turn.set(observedGeneration=seen.run.generation, asked=seen.asked or None)
     if good and over(turn):
         tidy(turn, needed(seen))
     elif turn.old.get("phase") not in ENDED or good:
@@ -186,7 +187,9 @@ def overdue(turn: Turn, wanted: Wanted | None) -> bool:
     if turn.now - began - paused <= length(limit):
         return False
     attempts.close(turn, "DeadlineExceeded", None)
-    turn.end("Failed", "DeadlineExceeded", f"it was not done {limit} after its first job was made; it saves and leaves")
+    turn.end(
+        "Failed", "DeadlineExceeded", f"it was not done {limit} after its first job was to be made; it saves and leaves"
+    )
     for one in ours(turn):
         stop(turn, one)
     return True
@@ -317,10 +320,14 @@ def make(turn: Turn, wanted: Wanted) -> bool:
         turn.phase("Backoff", str(turn.old.get("reason") or "Backoff"), str(turn.old.get("message") or ""))
         return True
     if turn.seen.leftover or ours(turn):
-        turn.phase("Pending", "PodsLeave", f"{turn.seen.leftover} pods of an earlier job save and leave")
+        waits = f"{turn.seen.leftover} pods of an earlier job save and leave"
+        turn.phase("Pending", "PodStuck" if turn.seen.stuck else "PodsLeave", turn.seen.stuck or waits)
         return True
-    if "startTime" in turn.status and turn.seen.progress.state == "scored":
-        turn.end("Succeeded", "Succeeded", "it is done; its job was gone before anybody saw it end")
+    if turn.seen.progress.state == "scored":
+        if "startTime" in turn.status:
+            turn.end("Succeeded", "Succeeded", "it is done; its job was gone before anybody saw it end")
+        else:
+            turn.end("Succeeded", "AlreadyDone", "its results are in its store; trmctl evaluate scores it again")
         return True
     if "startTime" not in turn.status:
         turn.set(startTime=stamp(turn.now), pausedSeconds=None)

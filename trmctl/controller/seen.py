@@ -73,6 +73,8 @@ class Job:
     trmrun: str = ""
     """Name of the TrmRun it is for; empty: of none."""
     trmrun_uid: str = ""
+    orphan: bool = False
+    """Whether the TrmRun that it is for is gone."""
     hash: str = ""
     """Of what was asked for when it was made."""
     final: bool = False
@@ -151,6 +153,8 @@ class Observed:
     """Those that are for this TrmRun, and what has the name of the one wanted."""
     leftover: int = 0
     """Pods of an earlier job of that name which still save and leave."""
+    stuck: str = ""
+    """Which of them should have left long ago, and what to do about it."""
     progress: Progress = Progress()
     why: Sequence[str] = ()
     """What `trmctl why` would say, the most telling first."""

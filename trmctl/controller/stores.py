@@ -34,6 +34,8 @@ FAILED_FOR = 60.0
 """Seconds for which a store that did not answer is not asked again."""
 FIRST = 5.0
 """Seconds that others wait for the first listing of a store."""
+TOO_LONG, SILENT_FOR = 1.5, 300.0
+"""Seconds after which a pod has not answered in time, and for which it is then not asked again."""
 SLOW = 3.0
 """Seconds after which a failed question is the store's fault, and not that of what was asked for."""
 
@@ -88,6 +90,8 @@ class Stores:
         self._lock = threading.Lock()
         self._shelves: dict[Place, _Shelf] = {}
         self._runs: dict[str, tuple[Place, Listed, Progress]] = {}
+        self._silent: dict[str, float] = {}
+        """Uid of a pod -> until when it is not asked."""
 
     def progress(self, wanted: Wanted | None, pods: Sequence[Object]) -> Progress:
         """Return how far a run is; `pods` are its own. One whose pods do not all run is looked at closely."""
@@ -111,7 +115,17 @@ class Stores:
         running = [pod for pod in pods if p.is_running(pod)]
         if not running:
             return Said()
-        return understood(self._ask(running[0]), self._clock())  # the first rank says what is true of all
+        first = running[0]  # the first rank says what is true of all
+        uid, now = p.uid(first), self._clock()
+        if self._silent.get(uid, 0.0) > now:
+            return Said()
+        began = time.monotonic()
+        said = self._ask(first)
+        with self._lock:
+            self._silent = {one: until for one, until in self._silent.items() if until > now and one != uid}
+            if not said and time.monotonic() - began >= TOO_LONG:
+                self._silent[uid] = now + SILENT_FOR
+        return understood(said, now)
 
     def _stored(self, wanted: Wanted, closely: bool) -> Progress:
         section = wanted.spec.run.storage

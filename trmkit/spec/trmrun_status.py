@@ -13,8 +13,8 @@ Phase = Literal[
     "Refused", "Pending", "Queued", "Starting", "Running", "Restarting", "Backoff", "Stopping", "Paused", "Succeeded",
     "Failed",
 ]  # fmt: skip
-LONGEST_HISTORY = 10
-"""Attempts that are kept, the latest."""
+LONGEST_HISTORY = 200
+"""Attempts that may be kept, the latest: as many as it takes to see that no more are allowed."""
 
 
 class Condition(Section):

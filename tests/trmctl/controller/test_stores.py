@@ -1,8 +1,10 @@
 """What the controller hears of runs: from their pods and their stores, however odd, slow or wrong that is."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -98,6 +100,64 @@ def test_a_pod_is_asked_at_its_own_address(monkeypatch: pytest.MonkeyPatch) -> N
     server.server_close()
     assert ask({"status": {"podIP": "127.0.0.1"}}) == {}
     assert ask({"status": {}}) == {}
+
+
+def answering(*parts: bytes, pause: float = 0.0) -> tuple[socket.socket, threading.Thread]:
+    """Return a server that sends so many parts to the first who asks, with a pause before each."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.recv(4096)
+            for part in parts:
+                time.sleep(pause)
+                connection.sendall(part)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return server, thread
+
+
+@pytest.mark.parametrize("drips", ["in its head", "in its body"])
+def test_a_pod_that_answers_byte_by_byte_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, drips: str) -> None:
+    monkeypatch.setattr("trmctl.controller.pod_metrics.PATIENCE", 0.4)
+    head = b"HTTP/1.1 200 OK\r\n" + (b"" if drips == "in its head" else b"\r\n")
+    server, thread = answering(head, *[b"x"] * 40, pause=0.1)
+    monkeypatch.setattr("trmctl.controller.pod_metrics.METRICS_PORT", server.getsockname()[1])
+    began = time.monotonic()
+    assert ask({"status": {"podIP": "127.0.0.1"}}) == {}
+    assert time.monotonic() - began < 2.0
+    thread.join()
+    server.close()
+
+
+def test_a_pod_does_not_send_the_controller_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere, _ = other = answering(b"HTTP/1.1 200 OK\r\n\r\ntrm_train_step 7\n")
+    there = elsewhere.getsockname()[1]
+    server, thread = answering(f"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{there}/\r\n\r\n".encode())
+    monkeypatch.setattr("trmctl.controller.pod_metrics.METRICS_PORT", server.getsockname()[1])
+    assert ask({"status": {"podIP": "127.0.0.1"}}) == {}
+    thread.join()
+    assert other[1].is_alive(), "it was asked"
+    socket.create_connection(("127.0.0.1", there)).close()
+    other[1].join()
+    for one in (server, elsewhere):
+        one.close()
+
+
+def test_a_pod_that_is_silent_is_not_asked_again_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(stores, "TOO_LONG", -1.0)
+    now, asked = [NOW], []
+    known = Stores(lambda: now[0], asks=lambda pod: asked.append(1) or {}, opens=lambda section: line(tmp_path))
+    status = {"phase": "Running", "containerStatuses": [{"name": "pytorch", "state": {"running": {}}}]}
+    pod = {"metadata": {"name": "p", "uid": "u"}, "status": status}
+    for _ in range(5):
+        known.progress(at(tmp_path), [pod])
+    assert len(asked) == 1
+    now[0] += stores.SILENT_FOR + 1
+    known.progress(at(tmp_path), [pod])
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), -1.0, 1e20])
