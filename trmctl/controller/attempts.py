@@ -41,6 +41,7 @@ def count(turn: Turn, job: Job) -> None:
                 "step": checkpoint(turn),
             }
         )  # fmt: skip
+        turn.set(restarts=number - 1)
         del known[: -_remembered(turn)]
     if start is not None and known and known[-1].get("uid") == start.uid:
         _ending(turn, start)

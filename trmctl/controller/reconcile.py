@@ -214,7 +214,7 @@ def _again(turn: Turn, wanted: Wanted, job: Job, because: str) -> bool:
         turn.end("Failed", found.reason, f"{found.message}; {found.next}")
         tidy(turn, wanted)
         return True
-    turn.set(nextAttemptTime=stamp(turn.now + found.wait), restarts=int(turn.status.get("restarts") or 0) + 1)
+    turn.set(nextAttemptTime=stamp(turn.now + found.wait))
     turn.phase("Backoff", job.state.reason or "Failed", f"{because}: {_ended(turn, job)}")
     turn.set(discarded=job.uid)
     return discarded(turn, wanted)

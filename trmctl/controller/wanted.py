@@ -8,6 +8,7 @@ from trmctl.controller.look import FINAL
 from trmctl.controller.seen import Wanted, asked
 from trmctl.defaults import Parts, changed
 from trmctl.submission import Submission, choose
+from trmkit.errors import SpecError
 from trmkit.render import names
 from trmkit.render.beside import beside, split
 from trmkit.render.objects import Backend, render
@@ -24,7 +25,12 @@ def wanted(cluster: Cluster, body: Object, parts: Parts) -> Wanted:
     spec = read(body)
     spec = spec.model_copy(update={"run": effective(spec, parts)})
     run, known = spec.run, (body.get("status") or {}).get("job") or {}
-    named = names.NamedRun.of(run)
+    named, own = names.NamedRun.of(run), str(p.about(body).get("namespace", ""))
+    if run.cluster.namespace not in (None, own):  # whoever may make TrmRuns here need not be allowed anything there
+        raise SpecError(
+            f"spec.run.cluster.namespace: {run.cluster.namespace} is not {own}, where this TrmRun is",
+            next="leave it out, or make the TrmRun there",
+        )
     if spec.pipeline:
         from trmkit.render.workflow import for_pipeline, pipeline_name
 

@@ -26,7 +26,7 @@ COLUMNS = (
     ("Progress", "string", ".status.progress", 1),
     ("ETA", "string", ".status.eta", 1),
     ("Checkpoint", "integer", ".status.checkpoint.step", 1),
-    ("Attempts", "integer", ".status.attemptsWithoutProgress", 1),
+    ("Restarts", "integer", ".status.restarts", 1),
     ("Job", "string", ".status.job.name", 1),
     ("Message", "string", ".status.message", 1),
 )

@@ -100,6 +100,18 @@ def test_a_job_that_is_refused_is_said(world):
     world.lines = [line for line in world.lines if line["event"] != "refused"]
 
 
+def test_nothing_is_made_in_another_namespace_than_the_trmruns_own(world):
+    world.apply("one", run={"cluster": {"namespace": "other"}})
+    world.apply("two", run={"seed": 2, "cluster": {"namespace": "team"}})
+    controller = world.controller()
+    controller.resync()
+    controller.look_at("team", "one")
+    assert world.condition("Accepted", "one") == ("False", "InvalidSpec")
+    assert "other is not team" in world.status("one")["message"]
+    assert not [key for key in world.cluster._objects if key[1] == "other"]
+    assert len(world.cluster.names(world.kind)) == 1
+
+
 def test_a_refused_change_does_not_switch_off_suspend_and_deadline(world):
     world.apply(deadline="3m")
     controller = world.controller()
