@@ -39,7 +39,9 @@ def first_cells(text: str) -> list[list[str]]:
 
 
 def test_the_trmrun_on_the_page_is_taken_as_file_and_by_the_rules_of_the_definition() -> None:
-    (text,) = [block for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if "kind: TrmRun" in block]
+    (text,) = [
+        block for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if re.search(r"^kind: TrmRun", block, re.M)
+    ]
     assert loads(text, "docs/controller.md").name == "sudoku-4x4"
     assert refusals(yaml.safe_load(text)) == []
 
