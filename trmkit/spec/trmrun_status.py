@@ -193,7 +193,7 @@ class TrmRunStatus(Section):
     """Starts in a row that got no further than the one before."""
 
     restarts: NonNegativeInt | None = None
-    """Starts after the first, in all."""
+    """Starts after the first, in all, that were seen."""
 
     startTime: Time | None = None
     """When its first job was made."""

@@ -131,7 +131,7 @@ def live(which: Life, at: int = 0, after: bool = False) -> tuple[World, int]:
 def outcome(world: World) -> dict[str, Any]:
     """Return what must be the same whatever happened to the controller."""
     status = world.status()
-    told = {"phase", "reason", "run", "totalSteps", "restarts"}
+    told = {"phase", "reason", "run", "totalSteps"}
     return {
         **{name: status.get(name) for name in told},
         "job": (status.get("job") or {}).get("name"),
