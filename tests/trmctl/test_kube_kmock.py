@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from tests.trmctl.test_kube import connect, job
-from trmctl.cluster import PYTORCHJOB, Object
+from trmctl.cluster import PYTORCHJOB, Kind, Object
 from trmctl.kube import KubeCluster
 
 kmock = pytest.importorskip("kmock")
-RESOURCE = "kubeflow.org/v1/pytorchjobs"
 
 
 class Emulator:
-    """kmock in a thread with a loop of its own."""
+    """kmock in a thread with a loop of its own; it knows some kinds of objects."""
 
-    def __init__(self) -> None:
+    def __init__(self, *kinds: Kind) -> None:
+        self._kinds = kinds or (PYTORCHJOB,)
         self.url = ""
         self.served: Any = None
         self._loop = asyncio.new_event_loop()
@@ -33,7 +33,9 @@ class Emulator:
     async def _serve(self) -> None:
         async with kmock.KubernetesEmulator() as served, kmock.Server(served, host="127.0.0.1") as server:
             verbs = ["get", "list", "watch", "create", "patch", "delete"]
-            served.resources[RESOURCE] = {"namespaced": True, "kind": "PyTorchJob", "subresources": {}, "verbs": verbs}
+            for kind in self._kinds:
+                known = {"namespaced": True, "kind": kind.kind, "subresources": {"status": {}}, "verbs": verbs}
+                served.resources[place(kind)] = known
             self.served, self.url = served, str(server.url).rstrip("/")
             self._ready.set()
             await self._stop.wait()
@@ -48,9 +50,14 @@ class Emulator:
         self._thread.join()
         self._loop.close()
 
-    def fail(self, method: str, status: int, times: int) -> None:
-        """Answer the next requests of a method with a status."""
-        self.served[method, kmock.resource(RESOURCE)][:times] << status
+    def fail(self, method: str, status: int, times: int, kind: Kind = PYTORCHJOB) -> None:
+        """Answer the next requests of a method on a kind with a status."""
+        self.served[method, kmock.resource(place(kind))][:times] << status
+
+
+def place(kind: Kind) -> str:
+    """Return how kmock calls a kind."""
+    return f"{kind.api_version}/{kind.plural}"
 
 
 @pytest.fixture
