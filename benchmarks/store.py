@@ -4,11 +4,14 @@ Run: python benchmarks/store.py
 """
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tools.seaweed import Seaweed
 from trmkit.spec.storage import StorageSection
