@@ -1,6 +1,6 @@
-"""Adaptive computation time: rows that halted take new data at the next step, the others think on.
+"""Adaptive computation time: a row thinks on until its network is sure, or has had its steps.
 
-What thinks is a network of the model's own (`inner`); here is which rows it works on, when they halt, and the loss.
+What thinks is a network of the model's own (`inner`); here is when rows halt, and the loss.
 Legend: `B` rows, `L` cells, `T` tokens, `D` width, `V` kinds of tokens.
 """
 
@@ -8,12 +8,13 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from trainer.models.base import IGNORED_LABEL, Batch, Carry, Draws, Step
+from trainer.models.base import Batch, Carry, Draws, Step
 from trainer.models.halting import bootstrapped_target, finished
 from trainer.models.losses import cell_loss, certainty
 from trainer.models.recursion import States
+from trainer.models.rows import PuzzleRows, marks, sums
 from trainer.models.targets import interpolated, step_weight
 from trmkit.spec.model import RecursiveCore
 from trmkit.spec.recursion import RecursionSection
@@ -32,18 +33,16 @@ class Inner(Protocol):
         """Return the states a new row starts from, each [B, T, D], with so many `cells` if not all."""
 
 
-class ActModel(nn.Module):
+class ActModel(PuzzleRows):
     """A recursive network with adaptive computation time."""
 
     calls_per_update = 1
-    data: tuple[str, ...] = ("inputs", "labels", "puzzle_identifiers")
-    """What a batch has, and a row keeps while it is worked on."""
     inner: Inner
 
     def __init__(self, cfg: RecursiveCore, cells: int) -> None:
         """Begin a model for puzzles of `cells` cells; who inherits sets `inner`."""
-        super().__init__()
-        self.cfg, self._cells = cfg, cells
+        super().__init__(cells)
+        self.cfg = cfg
         self.max_steps = cfg.halt_max_steps
         self.objective = RecursionSection()
 
@@ -69,41 +68,16 @@ class ActModel(nn.Module):
         """Return the labels [B, L] that the loss is of; scores are always of all."""
         return labels
 
-    def blank_batch(self, rows: int, device: torch.device) -> Batch:
-        """Return a batch of `rows` empty puzzles."""
-        grid = torch.zeros(rows, self._cells, dtype=torch.int32, device=device)
-        return {
-            "inputs": grid,
-            "labels": grid,
-            "puzzle_identifiers": torch.zeros(rows, dtype=torch.int32, device=device),
-        }
-
-    def initial_carry(self, batch: Batch) -> Carry:
-        """Return a carry in which every row is halted, so that the first step takes all of `batch`."""
-        (rows, cells), device = batch["inputs"].shape, batch["inputs"].device
-        carry = {
-            name: state.clone()
-            for name, state in zip(self.inner.state_names, self.inner.initial_states(rows, cells), strict=True)
-        }
-        carry["steps"] = torch.zeros(rows, dtype=torch.int32, device=device)
-        carry["halted"] = torch.ones(rows, dtype=torch.bool, device=device)
-        return carry | {name: torch.zeros_like(batch[name]) for name in self._kept(batch)}
-
-    def _kept(self, batch: Batch) -> tuple[str, ...]:
-        """Return what a row keeps while it is worked on; of a window of its canvas that is where its cells are, too."""
-        return (*self.data, "positions") if "positions" in batch else self.data
-
-    def begin(self, batch: Batch) -> Carry:
-        """Return a carry in which every row of `batch` is about to take its first step."""
-        carry = self.initial_carry(batch)
-        return self._refill(carry, batch) | {"halted": torch.zeros_like(carry["halted"])}
+    def fresh_states(self, rows: int, cells: int) -> dict[str, Tensor]:
+        """Return by name the states a new row starts from."""
+        return dict(zip(self.inner.state_names, self.inner.initial_states(rows, cells), strict=True))
 
     def forward(self, carry: Carry | None, batch: Batch, draws: Draws | None = None) -> Step:
         """Work one supervision step on every row.
 
         In training mode rows halt by the q-head; in evaluation mode only after `halt_max_steps`.
         """
-        carry = self._refill(self.initial_carry(batch) if carry is None else carry, batch)
+        carry = self.refilled(carry, batch)
         states = tuple(carry[name] for name in self.inner.state_names)
         states, logits, q = self.think(states, carry)
         steps = carry["steps"] + 1
@@ -118,15 +92,8 @@ class ActModel(nn.Module):
             if not self.cfg.no_ACT_continue:
                 target = self._value_of_going_on(states, carry, last)
         new = dict(zip(self.inner.state_names, states, strict=True)) | {"steps": steps, "halted": halted}
-        new |= {name: carry[name] for name in self._kept(carry)}
+        new |= {name: carry[name] for name in self.kept(carry)}
         return self._score(logits, q, target, new)
-
-    def _refill(self, carry: Carry, batch: Batch) -> Carry:
-        halted = carry["halted"]
-        start = self.inner.initial_states(*batch["inputs"].shape)
-        fresh = dict(zip(self.inner.state_names, start, strict=True))
-        fresh |= {"steps": torch.zeros_like(carry["steps"])} | {name: batch[name] for name in self._kept(batch)}
-        return {name: torch.where(_rows(halted, new), new, carry[name]) for name, new in fresh.items()}
 
     @torch.no_grad()
     def _value_of_going_on(self, states: States, carry: Carry, last: Tensor) -> Tensor:
@@ -135,31 +102,21 @@ class ActModel(nn.Module):
         return bootstrapped_target(last, q[:, 0], q[:, 1])
 
     def _score(self, logits: Tensor, q: Tensor | None, target: Tensor | None, carry: Carry) -> Step:
-        labels = carry["labels"]
-        labelled = labels != IGNORED_LABEL
         preds = logits.detach().argmax(-1)
-        right = (preds == labels) & labelled
-        correct = right.sum(-1) == labelled.sum(-1)
+        per_row = marks(preds, carry["labels"]) | {"steps": carry["steps"]}
         by_row = {"lm_loss": cell_loss(logits, self._targets(carry), self.cfg.loss, _loss_dtype(self.cfg))}
         outputs = {"logits": logits.detach(), "preds": preds}
         if q is None:
             outputs["q_halt"] = certainty(outputs["logits"])
         else:
             outputs |= {"q_halt": q[:, 0].detach(), "q_continue": q[:, 1].detach()}
+            correct = per_row["exact_accuracy"]
+            per_row["q_halt_accuracy"] = (outputs["q_halt"] >= 0) == correct
             by_row["q_halt_loss"] = F.binary_cross_entropy_with_logits(q[:, 0], correct.float(), reduction="none")
         if q is not None and target is not None:
             by_row["q_continue_loss"] = F.binary_cross_entropy_with_logits(q[:, 1], target, reduction="none")
         loss = self._weighed(by_row, carry["steps"])
-        final = carry["halted"] & labelled.any(-1)
-        per_row = {
-            "count": final,
-            "accuracy": right.sum(-1).float() / labelled.sum(-1).clamp(min=1),
-            "exact_accuracy": correct,
-            "steps": carry["steps"],
-        }
-        if q is not None:
-            per_row["q_halt_accuracy"] = (outputs["q_halt"] >= 0) == correct
-        metrics = {name: torch.where(final, value, 0).sum() for name, value in per_row.items()}
+        metrics = sums(carry["halted"] & per_row["count"], per_row)
         metrics |= {name: value.detach().sum() for name, value in by_row.items()}
         return Step(loss, carry, outputs, metrics)
 
@@ -176,10 +133,6 @@ class ActModel(nn.Module):
             by_row = {name: value * weight for name, value in by_row.items()}
         sums = {name: value.sum() for name, value in by_row.items()}
         return sums.pop("lm_loss") + 0.5 * sum(sums.values())
-
-
-def _rows(mask: Tensor, like: Tensor) -> Tensor:
-    return mask.view(-1, *(1,) * (like.dim() - 1))
 
 
 def _loss_dtype(cfg: RecursiveCore) -> torch.dtype:

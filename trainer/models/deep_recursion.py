@@ -18,6 +18,7 @@ from trainer.models.base import IGNORED_LABEL, Batch, Carry, Draws, SparseEmbedd
 from trainer.models.conv import GROUPS, STRIDE, Conv, Decoder, Encoder
 from trainer.models.layers import Linear
 from trainer.models.losses import certainty
+from trainer.models.rows import PuzzleRows, marks, over, sums
 from trmkit.errors import SpecError
 from trmkit.spec.model import DeepRecursionModel
 
@@ -174,16 +175,14 @@ class ARCDeepRecursiveModel(DeepRecursiveNetwork):
         super().__init__(cfg, num_colors + 2, canvas, num_tasks)
 
 
-class DeepRecursion(nn.Module):
+class DeepRecursion(PuzzleRows):
     """The network for the trainer: one call is one outer step of every row."""
 
     latent_names = STATES
-    data = ("inputs", "labels", "puzzle_identifiers")
-    """What a batch has, and a row keeps while it is worked on."""
 
     def __init__(self, cfg: DeepRecursionModel, vocab: int, cells: int, identifiers: int) -> None:
         """Build for canvases of `cells` cells. SpecError: they are no square, or the latent state is too narrow."""
-        super().__init__()
+        super().__init__(cells)
         canvas = isqrt(cells)
         if canvas**2 != cells:
             raise SpecError(
@@ -197,66 +196,36 @@ class DeepRecursion(nn.Module):
                 f" {cfg.latent_channels} channels {together} are normalised together: next to nothing is left of them",
                 next=f"use {FEWEST * GROUPS} or more",
             )
-        self.cfg, self._cells, self._canvas = cfg, cells, canvas
+        self.cfg, self._canvas = cfg, canvas
         self.inner = DeepRecursiveNetwork(cfg, vocab, canvas, identifiers)
         self.max_steps = cfg.n_outer
         self.calls_per_update = cfg.n_outer if cfg.updates == "accumulate" else 1
 
-    def blank_batch(self, rows: int, device: torch.device) -> Batch:
-        """Return a batch of `rows` empty canvases."""
-        grid = torch.zeros(rows, self._cells, dtype=torch.int32, device=device)
-        nobody = torch.zeros(rows, dtype=torch.int32, device=device)
-        return {"inputs": grid, "labels": grid, "puzzle_identifiers": nobody}
-
-    def initial_carry(self, batch: Batch) -> Carry:
-        """Return a carry in which every row is halted, so that the first step takes all of `batch`."""
-        rows, device = batch["inputs"].shape[0], batch["inputs"].device
-        carry = {name: torch.zeros(rows, *shape, device=device) for name, shape in self.inner.shapes.items()}
-        carry["steps"] = torch.zeros(rows, dtype=torch.int32, device=device)
-        carry["halted"] = torch.ones(rows, dtype=torch.bool, device=device)
-        return carry | {name: torch.zeros_like(batch[name]) for name in self.data}
-
-    def begin(self, batch: Batch) -> Carry:
-        """Return a carry in which every row of `batch` is about to take its first step."""
-        carry = self.initial_carry(batch)
-        return self._refill(carry, batch) | {"halted": torch.zeros_like(carry["halted"])}
+    def fresh_states(self, rows: int, cells: int) -> dict[str, Tensor]:
+        """Return by name the states a new row starts from."""
+        return {name: state.detach() for name, state in zip(STATES, self.inner.begin(rows), strict=True)}
 
     def forward(self, carry: Carry | None, batch: Batch, draws: Draws | None = None) -> Step:
         """Work one outer step on every row; rows are final after `max_steps`, and make room for others then."""
-        carry = self._refill(self.initial_carry(batch) if carry is None else carry, batch)
+        carry = self.refilled(carry, batch)
         inner, cfg = self.inner, self.cfg
         first = inner.y_init - inner.y_init.detach()  # zeros, through which the first step trains the first answer
-        y = carry["y"] + torch.where(_rows(carry["steps"] == 0, carry["y"]), first, 0.0)
+        y = carry["y"] + torch.where(over(carry["steps"] == 0, carry["y"]), first, 0.0)
         steps = cfg.n_inner if self.training or cfg.n_inner_eval is None else cfg.n_inner_eval
         question = inner.question(carry["inputs"].view(-1, self._canvas, self._canvas))
         task = inner.task(carry["puzzle_identifiers"])
         y, z = inner.refine(question, y, carry["z"], task, steps, last_only=cfg.no_grad_inner)
         worked = carry["steps"] + 1
         new = {"y": y.detach(), "z": z.detach(), "steps": worked, "halted": worked >= self.max_steps}
-        return self._score(inner.logits(y).flatten(1, 2), new | {name: carry[name] for name in self.data})
-
-    def _refill(self, carry: Carry, batch: Batch) -> Carry:
-        halted = carry["halted"]
-        y, z = self.inner.begin(len(halted))
-        fresh = {"y": y.detach(), "z": z, "steps": torch.zeros_like(carry["steps"])}
-        fresh |= {name: batch[name] for name in self.data}
-        return {name: torch.where(_rows(halted, new), new, carry[name]) for name, new in fresh.items()}
+        return self._score(inner.logits(y).flatten(1, 2), new | {name: carry[name] for name in self.kept(carry)})
 
     def _score(self, logits: Tensor, carry: Carry) -> Step:
         labels = carry["labels"]
-        labelled = labels != IGNORED_LABEL
         outputs = {"logits": logits.detach(), "preds": logits.detach().argmax(-1)}
         outputs["q_halt"] = certainty(outputs["logits"])
-        right = (outputs["preds"] == labels) & labelled
         lm_loss = weighted_loss(logits, labels, self.cfg.pad_weight).sum()
-        final = carry["halted"] & labelled.any(-1)
-        per_row = {
-            "count": final,
-            "accuracy": right.sum(-1).float() / labelled.sum(-1).clamp(min=1),
-            "exact_accuracy": right.sum(-1) == labelled.sum(-1),
-            "steps": carry["steps"],
-        }
-        metrics = {name: torch.where(final, value, 0).sum() for name, value in per_row.items()}
+        per_row = marks(outputs["preds"], labels) | {"steps": carry["steps"]}
+        metrics = sums(carry["halted"] & per_row["count"], per_row)
         return Step(lm_loss / self.calls_per_update, carry, outputs, metrics | {"lm_loss": lm_loss.detach()})
 
 
@@ -268,10 +237,6 @@ def weighted_loss(logits: Tensor, labels: Tensor, pad_weight: float) -> Tensor:
     ce = F.cross_entropy(logits.transpose(1, 2), labels.long(), ignore_index=IGNORED_LABEL, reduction="none")
     weight = torch.where(labels == EMPTY, pad_weight, (labels != IGNORED_LABEL).float())
     return (ce * weight).sum(-1) / weight.sum(-1).clamp(min=1e-6)
-
-
-def _rows(mask: Tensor, like: Tensor) -> Tensor:
-    return mask.view(-1, *(1,) * (like.dim() - 1))
 
 
 def build(cfg: DeepRecursionModel, vocab: int, cells: int, identifiers: int) -> DeepRecursion:

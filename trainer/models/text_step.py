@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.models.base import IGNORED_LABEL, Batch, Carry, Step
+from trainer.models.rows import marks, sums
 
 
 class Pondered(NamedTuple):
@@ -31,15 +32,11 @@ def text_step(logits: Tensor, batch: Batch, pondered: Pondered) -> Step:
     lm_loss = (batch["label_weight"] * per_place.sum(-1)).sum()
     ponder = pondered.cost.sum()
     preds = logits.detach().argmax(-1)
-    right = (preds == labels) & labelled
-    final = labelled.any(-1)
-    per_row = {
-        "count": final,
-        "accuracy": right.sum(-1).float() / labelled.sum(-1).clamp(min=1),
-        "exact_accuracy": _whole_documents(labelled, labelled & ~right, batch["documents"]),
+    per_row = marks(preds, labels) | {
+        "exact_accuracy": _whole_documents(labelled, labelled & (preds != labels), batch["documents"]),
         "steps": pondered.steps,
     }
-    metrics = {name: torch.where(final, value, 0).sum() for name, value in per_row.items()}
+    metrics = sums(per_row["count"], per_row)
     metrics |= {"lm_loss": lm_loss.detach(), "ponder_loss": ponder.detach()}
     loss = lm_loss + pondered.weight * ponder if pondered.weight else lm_loss
     return Step(loss, None, {"logits": logits.detach(), "preds": preds}, metrics)
