@@ -100,10 +100,11 @@ class RecursiveNetwork(nn.Module):
         if self.rotary_emb is not None and places is not None:
             positions = self.rotary_emb.at(places)
         H_cycles, L_cycles = self.depth if self.training else (self.cfg.H_cycles, self.cfg.L_cycles)
-        states = recur(
-            lambda state, injected: self.L_level(state, injected, positions),
-            states, x, H_cycles, L_cycles, last_only=self.last_only,
-        )  # fmt: skip
+        with self.L_level.weights_in(self.dtype):
+            states = recur(
+                lambda state, injected: self.L_level(state, injected, positions),
+                states, x, H_cycles, L_cycles, last_only=self.last_only,
+            )  # fmt: skip
         answer = states[0]
         logits = self.lm_head(answer)[:, self.prefix :]
         q = None if self.q_head is None else self.q_head(answer[:, 0]).float()

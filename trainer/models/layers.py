@@ -1,10 +1,12 @@
-"""The layers that recursive models are made of. Weights are float32 and cast to the type of their input.
+"""The layers that recursive models are made of. Weights are float32 and read in the type of their input.
 
 Legend: `B` rows, `T` tokens, `D` width, `h` heads, `d = D / h`, `I` inner width of a SwiGLU.
 Formulas: "Less is More", arXiv 2510.04871, and its public reference implementation (behaviour, not code).
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -64,6 +66,8 @@ class Linear(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:
         super().__init__()
+        self.cast: Tensor | None = None
+        """A copy of the weight in another type, made for all of its uses: see `cast_once`."""
         self.weight = nn.Parameter(truncated_normal(outputs, inputs, std=inputs**-0.5))
         if bias:
             self.bias = nn.Parameter(torch.zeros(outputs))
@@ -73,7 +77,44 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., inputs] to [..., outputs] in the type of `x`."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
+        return F.linear(x, self.weight_in(x.dtype), bias)
+
+    def weight_in(self, dtype: torch.dtype) -> Tensor:
+        """Return the weight in `dtype`."""
+        if self.cast is None or self.cast.dtype != dtype:
+            return self.weight.to(dtype)
+        cast: Tensor = _Cast.apply(self.weight, self.cast)  # type: ignore[no-untyped-call]
+        return cast
+
+
+class _Cast(torch.autograd.Function):
+    """A weight in another type, from a copy that is there; the gradient of each use is cast back, as without one."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, copy: Tensor) -> Tensor:
+        ctx.dtype = weight.dtype
+        return copy.view_as(copy)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad.to(ctx.dtype), None
+
+
+@contextmanager
+def cast_once(module: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Within, weights of `module` are cast to `dtype` once, not at each of their uses. No number changes by it.
+
+    Weights of which every process holds a share are left alone: their blocks gather them, and let go of them after.
+    """
+    linears = [part for part in module.modules() if isinstance(part, Linear) and type(part.weight) is nn.Parameter]
+    linears = [part for part in linears if part.weight.dtype != dtype]
+    try:
+        for part in linears:
+            part.cast = part.weight.detach().to(dtype)
+        yield
+    finally:
+        for part in linears:
+            part.cast = None
 
 
 class Embedding(nn.Module):
@@ -189,15 +230,15 @@ class TokenSwiGLU(SwiGLU):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
-        return from_left(self.down_proj.weight, gated(from_left(self.gate_up_proj.weight, x), 1))
+        gate_up = from_left(self.gate_up_proj.weight_in(x.dtype), x)
+        return from_left(self.down_proj.weight_in(x.dtype), gated(gate_up, 1))
 
 
 def from_left(weight: Tensor, x: Tensor) -> Tensor:
-    """Return `weight` [outputs, T] times each of `x` [B, T, D], in the type of `x`.
+    """Return `weight` [outputs, T] times each of `x` [B, T, D].
 
     A batched product that reads one weight again and again: `torch.matmul` would transpose `x` to make it a single one.
     """
-    weight = weight.to(x.dtype)
     if x.is_cuda:
         weight = aligned(weight)
     return torch.bmm(weight.expand(len(x), -1, -1), x)

@@ -4,12 +4,13 @@ Legend: `B` rows, `T` tokens (prefix included), `D` width; `z_H` is the answer (
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from trainer.models.layers import Attention, Positions, SwiGLU, TokenSwiGLU, rms_norm
+from trainer.models.layers import Attention, Positions, SwiGLU, TokenSwiGLU, cast_once, rms_norm
 
 States = tuple[Tensor, ...]
 """`(z_H, z_L)`, or `(z_L,)` for the model with one state; each [B, T, D]."""
@@ -49,6 +50,10 @@ class Level(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(blocks)
         self.recompute = False
+
+    def weights_in(self, dtype: torch.dtype) -> AbstractContextManager[None]:
+        """Within, weights are cast to `dtype` once; not where the backward pass recomputes, and reads them again."""
+        return nullcontext() if self.recompute else cast_once(self, dtype)
 
     def forward(self, state: Tensor, injected: Tensor | None, positions: Positions | None) -> Tensor:
         """Map one or two [B, T, D] to one."""

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from trainer.models.layers import SwiGLU, TokenSwiGLU, aligned, gated, rms_norm
+from trainer.models.layers import Linear, SwiGLU, TokenSwiGLU, aligned, cast_once, gated, rms_norm
 
 
 def plain_norm(x: Tensor, eps: float, axis: int) -> Tensor:
@@ -69,3 +69,17 @@ def test_aligned_rows_are_the_same_matrix_with_the_same_gradient(columns: int, a
     rows.backward(torch.ones_like(rows))
     assert torch.equal(weight.grad, torch.ones_like(weight))
     torch.testing.assert_close(torch.bmm(rows.expand(2, -1, -1), x), torch.bmm(weight.expand(2, -1, -1), x))
+
+
+def test_a_weight_that_is_cast_once_is_read_anew_at_the_next_use_and_after_an_error() -> None:
+    layer, x = Linear(4, 4), torch.ones(1, 4, dtype=torch.bfloat16)
+    with pytest.raises(RuntimeError, match="in between"), cast_once(layer, torch.bfloat16):
+        raise RuntimeError("in between")
+    with torch.no_grad():
+        with cast_once(layer, torch.bfloat16):
+            before = layer(x)
+        layer.weight.mul_(2)
+        assert torch.equal(layer(x), 2 * before)
+        with cast_once(layer, torch.bfloat16):
+            assert torch.equal(layer(x), 2 * before)
+            assert torch.equal(layer(x.float()), F.linear(x.float(), layer.weight))  # another type than it was cast to

@@ -1,9 +1,11 @@
 """What the model promises beyond the recorded numbers: sizes, halting, variants, options that change no number."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer.models.base import Batch, Draws
 from trainer.models.halting import bootstrapped_target, finished
@@ -172,6 +174,38 @@ def test_options_of_computing_change_no_number(option: str) -> None:
         numbers.append([p.grad for p in model.parameters()])
     for plain, changed in zip(*numbers, strict=True):
         torch.testing.assert_close(changed, plain, rtol=1e-5, atol=1e-6)
+
+
+class Casts(TorchDispatchMode):
+    """Counts weights that are cast to bfloat16."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Let everything be done as it is."""
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and kwargs.get("dtype") == torch.bfloat16:
+            self.count += args[0].dtype == torch.float32 and args[0].dim() == 2
+        return func(*args, **kwargs)
+
+
+@pytest.mark.parametrize("mlp_t", [False, True], ids=["attention", "mlp_t"])
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
+def test_weights_are_cast_once_a_step_and_no_number_knows(mlp_t: bool, recompute: bool) -> None:
+    numbers, counts = [], []
+    for once in (True, False):
+        options = {"pos_encodings": "none"} if mlp_t else {}
+        model = make(forward_dtype="bfloat16", mlp_t=mlp_t, **options).train()
+        prepare(model, TrainSection(steps=1, activation_checkpointing=recompute))
+        if not once:
+            model.inner.L_level.weights_in = lambda dtype: nullcontext()
+        with Casts() as casts:
+            step = model(None, batch())
+        step.loss.backward()
+        numbers.append([step.outputs["logits"], *(p.grad for p in model.parameters())])
+        counts.append(casts.count)
+    assert all(torch.equal(one, other) for one, other in zip(*numbers, strict=True))
+    assert counts[0] == counts[1] if recompute else counts[0] < counts[1] / 4
 
 
 def test_only_the_last_cycle_has_a_gradient() -> None:
